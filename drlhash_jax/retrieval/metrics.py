@@ -1,0 +1,167 @@
+"""The retrieval metrics as functions of codes and labels; all work under `jit` and `vmap`.
+
+Queries without any relevant database row are left out of every mean.
+"""
+
+import jax.numpy as jnp
+
+from drlhash_jax.retrieval.average_precision import TIES as BLOCK_TIES
+from drlhash_jax.retrieval.average_precision import average_precision, has_relevant, mean_over_queries
+from drlhash_jax.retrieval.counting import count_by_distance
+from drlhash_jax.retrieval.curves import precision_at, radius_curve
+from drlhash_jax.retrieval.packing import pack_labels, pack_words
+from drlhash_jax.retrieval.stable_order import stable_average_precision
+from drlhash_jax.types import Array, DistanceCounts, PackedRows, RetrievalMetrics
+
+TIES = (*BLOCK_TIES, "stable")
+
+
+def pack_rows(codes: Array, labels: Array, weights: Array | None = None) -> PackedRows:
+    """Packs codes and labels for counting.
+
+    Args:
+      codes: {0, 1} array ``[N, K]``.
+      labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      weights: int32 ``[N]``, 0 marking padding; None for all ones.
+
+    Returns:
+      PackedRows of N rows.
+
+    Raises:
+      ValueError: the arrays differ in their number of rows.
+    """
+    if codes.shape[0] != labels.shape[0]:
+        raise ValueError(f"{codes.shape[0]} rows of codes but {labels.shape[0]} rows of labels")
+    if weights is None:
+        weights = jnp.ones(codes.shape[0], jnp.int32)
+    return PackedRows(pack_words(codes), pack_labels(labels), weights)
+
+
+def _pack_pair(query_codes, database_codes, query_labels, database_labels) -> tuple[PackedRows, PackedRows]:
+    if query_codes.shape[1] != database_codes.shape[1]:
+        raise ValueError(f"query codes have {query_codes.shape[1]} bits, database codes {database_codes.shape[1]}")
+    if query_labels.shape[1:] != database_labels.shape[1:]:
+        raise ValueError(f"query labels {query_labels.shape} and database labels {database_labels.shape} do not fit")
+    return pack_rows(query_codes, query_labels), pack_rows(database_codes, database_labels)
+
+
+def _count(query_codes, database_codes, query_labels, database_labels) -> tuple[DistanceCounts, Array]:
+    query, database = _pack_pair(query_codes, database_codes, query_labels, database_labels)
+    return count_by_distance(query, database, max_distance=query_codes.shape[1]), query.weights
+
+
+def mean_average_precision(
+    query_codes: Array,
+    database_codes: Array,
+    query_labels: Array,
+    database_labels: Array,
+    *,
+    top_k: int | None = None,
+    ties: str = "expected",
+    denominator: str = "min",
+) -> Array:
+    """Mean average precision of ranking the database by Hamming distance from each query (thesis 4.1).
+
+    Args:
+      query_codes: {0, 1} array ``[Q, K]``.
+      database_codes: {0, 1} array ``[N, K]``.
+      query_labels: integer ``[Q]`` or multi-hot ``[Q, C]``.
+      database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      top_k: ranks that count (mAP@R); None for all.
+      ties: "expected" is the exact mean over random orders of equal distances, "optimistic" and "pessimistic" its
+        bounds, "stable" takes equal distances in database order.
+      denominator: "min" divides by min(relevant, top_k), "all" by the number of relevant rows.
+
+    Returns:
+      float32 scalar; NaN when no query has a relevant row.
+
+    Raises:
+      ValueError: shapes that do not fit, or an unknown option.
+    """
+    if ties not in TIES:
+        raise ValueError(f"ties={ties!r}: choose one of {', '.join(TIES)}")
+    query, database = _pack_pair(query_codes, database_codes, query_labels, database_labels)
+    num_bits = query_codes.shape[1]
+    counts = count_by_distance(query, database, max_distance=num_bits)
+    if ties == "stable":
+        values = stable_average_precision(query, database, max_distance=num_bits, top_k=top_k, denominator=denominator)
+    else:
+        values = average_precision(counts, top_k=top_k, ties=ties, denominator=denominator)
+    return mean_over_queries(values, counts, query.weights)
+
+
+def precision_at_n(
+    query_codes: Array, database_codes: Array, query_labels: Array, database_labels: Array, ranks: Array
+) -> Array:
+    """Mean expected precision among the first n rows (P@N): float32 ``[M]`` for ranks int32 ``[M]``.
+
+    The other arguments, and the errors, are those of `mean_average_precision`.
+    """
+    counts, weights = _count(query_codes, database_codes, query_labels, database_labels)
+    return _mean_columns(precision_at(counts, jnp.asarray(ranks)), counts, weights)
+
+
+def precision_recall_curve(
+    query_codes: Array, database_codes: Array, query_labels: Array, database_labels: Array
+) -> tuple[Array, Array]:
+    """Mean precision and recall within Hamming radius 0 .. K, an empty ball having precision 0.
+
+    The arguments, and the errors, are those of `mean_average_precision`.
+
+    Returns:
+      precision float32 ``[K + 1]`` and recall float32 ``[K + 1]``.
+    """
+    counts, weights = _count(query_codes, database_codes, query_labels, database_labels)
+    curve = radius_curve(counts)
+    return _mean_columns(curve.precision, counts, weights), _mean_columns(curve.recall, counts, weights)
+
+
+def precision_within_radius(
+    query_codes: Array, database_codes: Array, query_labels: Array, database_labels: Array, radius: int = 2
+) -> tuple[Array, Array]:
+    """Mean precision within a Hamming radius (P@H<=r), and the share of queries whose ball is empty.
+
+    An empty ball counts as precision 0. The arguments, and the errors, are those of `mean_average_precision`.
+
+    Returns:
+      precision and share of empty balls, float32 scalars.
+    """
+    counts, weights = _count(query_codes, database_codes, query_labels, database_labels)
+    curve = radius_curve(counts)
+    radius = min(radius, curve.precision.shape[-1] - 1)
+    mean = lambda values: mean_over_queries(values, counts, weights)
+    return mean(curve.precision[:, radius]), mean(curve.empty[:, radius])
+
+
+def _mean_columns(values: Array, counts: DistanceCounts, weights: Array) -> Array:
+    return jnp.stack([mean_over_queries(column, counts, weights) for column in values.T])
+
+
+def retrieval_metrics(
+    query: PackedRows, database: PackedRows, *, max_distance: int, top_k: int | None = None
+) -> RetrievalMetrics:
+    """Every number of a result row from one pass over the database.
+
+    Args:
+      query: packed queries; a weight says how many queries a row stands for, 0 marks padding.
+      database: packed database, weights alike.
+      max_distance: number of bits of a code.
+      top_k: ranks that count for the average precisions; None for all.
+
+    Returns:
+      RetrievalMetrics.
+    """
+    counts = count_by_distance(query, database, max_distance=max_distance)
+    mean = lambda values: mean_over_queries(values, counts, query.weights)
+    curve = radius_curve(counts)
+    radius = min(2, max_distance)
+    counted = has_relevant(counts)
+    return RetrievalMetrics(
+        map=mean(average_precision(counts, top_k=top_k)),
+        map_low=mean(average_precision(counts, top_k=top_k, ties="pessimistic")),
+        map_high=mean(average_precision(counts, top_k=top_k, ties="optimistic")),
+        precision_radius2=mean(curve.precision[:, radius]),
+        empty_balls=mean(curve.empty[:, radius]),
+        num_queries=jnp.sum(jnp.where(counted, query.weights, 0)),
+        num_without_relevant=jnp.sum(jnp.where(counted, 0, query.weights)),
+    )

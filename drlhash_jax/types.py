@@ -1,0 +1,96 @@
+"""Shared containers and the axis letters used in every docstring.
+
+Axis letters: B batch, N database rows, Q queries, K bits, C classes, E environments, T time steps,
+W words of 32 packed bits, G distinct label sets.
+
+A code is an array of {0, 1} values, a label array is either integer ``[N]`` (one class a row, a negative
+value meaning "no label") or multi-hot ``[N, C]``.
+"""
+
+from typing import NamedTuple
+
+import jax
+from flax import struct
+
+Array = jax.Array
+
+
+class UserError(ValueError):
+    """A mistake in the input: the message alone tells what is wrong, where, and what to do."""
+
+
+class PackedRows(NamedTuple):
+    """Codes with their labels, packed for counting.
+
+    Attributes:
+      codes: uint32 ``[N, W]``, bits of a code in the order of `retrieval.pack_words`.
+      labels: int32 ``[N]`` class numbers, or uint32 ``[N, W']`` packed multi-hot rows.
+      weights: int32 ``[N]``, how often the row stands for itself; 0 marks padding.
+    """
+
+    codes: Array
+    labels: Array
+    weights: Array
+
+
+class DistanceCounts(NamedTuple):
+    """Database rows at each Hamming distance from each query.
+
+    Attributes:
+      total: int32 ``[Q, D]``, rows at distance d.
+      relevant: int32 ``[Q, D]``, rows at distance d that share a label with the query.
+    """
+
+    total: Array
+    relevant: Array
+
+
+class RetrievalMetrics(NamedTuple):
+    """Means over the queries that have at least one relevant row; scalars, float32 unless said.
+
+    Attributes:
+      map: mean average precision, expected over random tie order.
+      map_low: the same with every tie broken against the query.
+      map_high: the same with every tie broken for the query.
+      precision_radius2: precision within Hamming distance 2, an empty ball counting 0.
+      empty_balls: share of queries without any row within distance 2.
+      num_queries: int32, the queries that count.
+      num_without_relevant: int32, the queries left out because nothing is relevant to them.
+    """
+
+    map: Array
+    map_low: Array
+    map_high: Array
+    precision_radius2: Array
+    empty_balls: Array
+    num_queries: Array
+    num_without_relevant: Array
+
+
+class BitSelection(NamedTuple):
+    """Bits chosen out of a pool.
+
+    Attributes:
+      order: int32 ``[p]``, pool positions in the order of choice.
+      reward: float32 scalar, the reward of the set.
+      num_evaluations: number of rewards computed to find it.
+    """
+
+    order: Array
+    reward: Array
+    num_evaluations: int
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that a training step changes.
+
+    Attributes:
+      step: int32 scalar.
+      params: pytree of parameters.
+      opt_state: pytree of the optimiser.
+    """
+
+    step: Array
+    params: dict
+    opt_state: tuple

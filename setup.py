@@ -1,0 +1,39 @@
+"""Packaging of drlhash_jax; tool settings live in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "drlhash_jax/__init__.py").read_text()).group(1)
+
+setup(
+    name="drlhash-jax",
+    version=VERSION,
+    description="Supervised deep hashing in JAX: target codes, encoders, PPO bit selection, exact retrieval metrics.",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["drlhash_jax", "drlhash_jax.*"]) + ["drlhash_jax.configs"],
+    # The run configurations stand beside the package in a checkout and inside it in a wheel.
+    package_dir={"drlhash_jax.configs": "configs"},
+    install_requires=[
+        "absl-py>=2.1",
+        "distrax>=0.1.7",
+        "flax>=0.12",
+        "jax>=0.7",
+        "ml-collections>=1.0",
+        "numpy>=2.0",
+        "optax>=0.2.4",
+        "pillow>=12.0",
+        "rich>=13.0",
+        "safetensors>=0.5",
+        "scikit-learn>=1.5",
+        "tensorflow-datasets>=4.9.9",
+    ],
+    extras_require={
+        "test": ["chex>=0.1.90", "pytest>=8.0", "ruff>=0.14"],
+    },
+)
