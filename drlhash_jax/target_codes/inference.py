@@ -33,7 +33,7 @@ class TargetCodeSettings(NamedTuple):
       block_width: columns of a block of S.
     """
 
-    num_epochs: int = 300
+    num_epochs: int = 600
     learning_rate: float = 0.1
     quantisation_weight: float = 0.1
     init_scale: float = 0.1
@@ -91,15 +91,11 @@ def _fit_exact(v: Array, members: Array, sets: Array, *, disjoint: bool, setting
 
 @functools.partial(jax.jit, static_argnames="settings", donate_argnums=0)
 def _fit_blockwise(v: Array, labels: Array, *, settings: TargetCodeSettings):
-    value = lambda z: blockwise_similarity_loss(
-        z, labels, height=settings.block_height, width=settings.block_width
-    )
+    value = lambda z: blockwise_similarity_loss(z, labels, height=settings.block_height, width=settings.block_width)
     return _fit(value, v, settings)
 
 
-def infer_target_codes(
-    key: Array, labels: np.ndarray, num_bits: int, settings: TargetCodeSettings = TargetCodeSettings()
-) -> TargetCodes:
+def infer_target_codes(key: Array, labels: np.ndarray, num_bits: int, settings: TargetCodeSettings) -> TargetCodes:
     """Learns one code a training row such that codes agree exactly when labels are shared (thesis Alg. 1).
 
     Args:

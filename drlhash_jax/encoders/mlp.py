@@ -1,0 +1,28 @@
+"""A multi-layer perceptron over embeddings: the encoder for features from another network."""
+
+import flax.linen as nn
+
+from drlhash_jax.types import Array
+
+
+class MLP(nn.Module):
+    """Dense layers with ReLU and dropout under a linear head.
+
+    Attributes:
+      num_outputs: K, the code length.
+      hidden: widths of the hidden layers.
+      dropout_rate: after each hidden layer.
+    """
+
+    num_outputs: int
+    hidden: tuple[int, ...] = (512,)
+    dropout_rate: float = 0.0
+
+    @nn.compact
+    def __call__(self, features: Array, *, train: bool = False) -> Array:
+        """Logits float32 ``[B, num_outputs]`` of features float32 ``[B, D]``."""
+        x = features
+        for layer, width in enumerate(self.hidden):
+            x = nn.relu(nn.Dense(width, name=f"dense{layer}")(x))
+            x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        return nn.Dense(self.num_outputs, name="head")(x)

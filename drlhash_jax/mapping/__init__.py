@@ -1,0 +1,23 @@
+"""Stage 2: inputs to codes. Training on target codes, encoding, and out-of-fold codes for the reward."""
+
+from drlhash_jax.mapping.cross_fit import assign_folds, cross_fit_codes
+from drlhash_jax.mapping.encode import binarize, encode_codes, encode_logits
+from drlhash_jax.mapping.loss import binary_cross_entropy
+from drlhash_jax.mapping.optimizer import OPTIMIZERS, make_optimizer
+from drlhash_jax.mapping.train import Batch, MappingSettings, epoch_batches, fit_encoder, train_step
+
+__all__ = [
+    "OPTIMIZERS",
+    "Batch",
+    "MappingSettings",
+    "assign_folds",
+    "binarize",
+    "binary_cross_entropy",
+    "cross_fit_codes",
+    "encode_codes",
+    "encode_logits",
+    "epoch_batches",
+    "fit_encoder",
+    "make_optimizer",
+    "train_step",
+]

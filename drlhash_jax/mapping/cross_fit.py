@@ -1,0 +1,59 @@
+"""Codes of training rows by encoders that did not see them.
+
+An encoder's codes of the rows it was fitted to are nearly its target codes: any subset of their bits retrieves almost
+perfectly, and a reward computed on them tells nothing. Cross-fitting splits the rows into folds, fits an encoder to
+all folds but one, and encodes that one; the folds share the target codes, so their bits mean the same.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from drlhash_jax.encoders import InputSpec
+from drlhash_jax.mapping.encode import encode_codes
+from drlhash_jax.mapping.train import MappingSettings, fit_encoder
+from drlhash_jax.types import Array
+
+
+def assign_folds(key: Array, num_rows: int, num_folds: int) -> np.ndarray:
+    """A fold for each row, sizes differing by at most one: int32 ``[num_rows]``."""
+    folds = np.arange(num_rows, dtype=np.int32) % num_folds
+    return np.asarray(jax.random.permutation(key, folds))
+
+
+def cross_fit_codes(
+    key: Array,
+    encoder: nn.Module,
+    inputs: np.ndarray,
+    codes: np.ndarray,
+    spec: InputSpec,
+    settings: MappingSettings,
+    num_folds: int,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> np.ndarray:
+    """Out-of-fold codes of every training row.
+
+    Args:
+      key: PRNG key, consumed.
+      encoder: a module of `encoders`.
+      inputs: ``[n, ...]`` training inputs as stored.
+      codes: uint8 ``[n, K]`` target codes.
+      spec: normalisation of the inputs.
+      settings: MappingSettings of each fit.
+      num_folds: number of encoders to fit, at least 2.
+      on_epoch: called after each epoch of each fold with a running number and the mean loss.
+
+    Returns:
+      uint8 ``[n, K]``.
+    """
+    fold_key, fit_key = jax.random.split(key)
+    folds = assign_folds(fold_key, len(inputs), num_folds)
+    heldout = np.zeros_like(codes)
+    for fold in range(num_folds):
+        report = lambda epoch, loss, done=fold * settings.num_epochs: on_epoch(done + epoch, loss)
+        rows = np.flatnonzero(folds != fold)
+        params = fit_encoder(jax.random.fold_in(fit_key, fold), encoder, inputs, codes, rows, spec, settings, report)
+        heldout[folds == fold] = encode_codes(encoder, params, inputs[folds == fold], spec)
+    return heldout

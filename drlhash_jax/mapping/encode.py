@@ -1,0 +1,56 @@
+"""Codes of inputs under a trained encoder."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from drlhash_jax.encoders import InputSpec, prepare_inputs
+from drlhash_jax.types import Array
+
+
+def binarize(logits: Array) -> Array:
+    """Bit 1 iff logit >= 0 (thesis Eq. 3.13): uint8, shape of the logits."""
+    return (logits >= 0).astype(jnp.uint8)
+
+
+@functools.partial(jax.jit, static_argnames=("encoder", "image_size"))
+def _batch_logits(params, inputs, mean, scale, *, encoder, image_size):
+    x = prepare_inputs(inputs, mean, scale, image_size)
+    return encoder.apply({"params": params}, x, train=False)
+
+
+def encode_logits(
+    encoder: nn.Module, params: dict, inputs: np.ndarray, spec: InputSpec, batch_size: int = 1024
+) -> np.ndarray:
+    """Logits of any number of inputs, in batches of one size.
+
+    Args:
+      encoder: a module of `encoders`.
+      params: its parameters.
+      inputs: ``[N, ...]`` as stored.
+      spec: the normalisation that the encoder was trained with.
+      batch_size: rows a call.
+
+    Returns:
+      float32 ``[N, K]``.
+    """
+    num_rows = len(inputs)
+    logits = []
+    for start in range(0, num_rows, batch_size):
+        batch = inputs[start : start + batch_size]
+        padding = [(0, batch_size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
+        out = _batch_logits(
+            params, np.pad(batch, padding), spec.mean, spec.scale, encoder=encoder, image_size=spec.image_size
+        )
+        logits.append(np.asarray(out[: len(batch)]))
+    return np.concatenate(logits)
+
+
+def encode_codes(
+    encoder: nn.Module, params: dict, inputs: np.ndarray, spec: InputSpec, batch_size: int = 1024
+) -> np.ndarray:
+    """Codes uint8 ``[N, K]`` of {0, 1}; arguments as in `encode_logits`."""
+    return (encode_logits(encoder, params, inputs, spec, batch_size) >= 0).astype(np.uint8)

@@ -1,0 +1,26 @@
+"""The multi-label binary cross-entropy of stage 2 (thesis Eq. 3.11), with its gradient by autodiff."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from drlhash_jax.types import Array
+
+
+def binary_cross_entropy(logits: Array, codes: Array, weights: Array) -> Array:
+    """Mean over images and bits of softplus(F) - b F; its gradient in F is (sigma(F) - b) / (B K).
+
+    Thesis Eq. 3.12 prints this gradient with the opposite sign.
+
+    Args:
+      logits: float32 ``[B, K]``, F.
+      codes: ``[B, K]`` of {0, 1}, b.
+      weights: float32 ``[B]``, 0 marking padding.
+
+    Returns:
+      float32 scalar.
+    """
+    chex.assert_equal_shape([logits, codes])
+    chex.assert_shape(weights, logits.shape[:1])
+    per_bit = jax.nn.softplus(logits) - codes.astype(logits.dtype) * logits
+    return jnp.sum(jnp.mean(per_bit, axis=1) * weights) / jnp.maximum(jnp.sum(weights), 1.0)
