@@ -1,0 +1,324 @@
+"""Proximal policy optimisation over bit-selection episodes, all on the device (thesis Alg. 3).
+
+Rollout, reward and update are one jitted program: `train_chunk` scans over updates. The missing settings of the thesis
+come from the bit-selection method that it builds on, see `PPOSettings`.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from drlhash_jax.bit_selection.actor_critic import ActorCritic, masked_policy
+from drlhash_jax.bit_selection.environment import EnvParams, action_mask, reset, select, subset_reward
+from drlhash_jax.bit_selection.returns import generalized_advantage
+from drlhash_jax.types import Array
+
+
+class PPOSettings(NamedTuple):
+    """Settings of stage 3.
+
+    Attributes:
+      num_updates: policy updates; an update is one episode of each environment.
+      num_envs: E, environments.
+      num_epochs: passes over the episodes an update.
+      num_minibatches: minibatches a pass.
+      learning_rate: of Adam, falling linearly to 0.
+      clip_epsilon: of the probability ratio.
+      discount: gamma.
+      gae_lambda: lambda.
+      entropy_cost: weight of the entropy bonus.
+      value_cost: weight of the value loss.
+      max_kl: an update stops for the rest of its passes once the mean KL from the old policy exceeds this.
+      max_gradient_norm: of the clipped gradient.
+    """
+
+    num_updates: int = 200
+    num_envs: int = 16
+    num_epochs: int = 4
+    num_minibatches: int = 4
+    learning_rate: float = 2e-3
+    clip_epsilon: float = 0.2
+    discount: float = 0.99
+    gae_lambda: float = 0.95
+    entropy_cost: float = 0.005
+    value_cost: float = 0.5
+    max_kl: float = 0.015
+    max_gradient_norm: float = 0.5
+
+
+class Episodes(NamedTuple):
+    """One episode of each environment.
+
+    Attributes:
+      selected: bool ``[T, E, k]``, masks before each step.
+      actions: int32 ``[T, E]``.
+      log_probs: float32 ``[T, E]`` under the policy that acted.
+      values: float32 ``[T, E]``.
+      rewards: float32 ``[E]``, paid at the last step.
+    """
+
+    selected: Array
+    actions: Array
+    log_probs: Array
+    values: Array
+    rewards: Array
+
+
+class Minibatch(NamedTuple):
+    """Steps that a gradient is taken over; every field has the leading axis ``[M]``."""
+
+    selected: Array
+    actions: Array
+    log_probs: Array
+    advantages: Array
+    returns: Array
+
+
+class UpdateMetrics(NamedTuple):
+    """What one update reports; float32 scalars, ``[U]`` when scanned.
+
+    Attributes:
+      mean_reward: over the episodes of the update.
+      max_reward: the best of them.
+      best_reward: the best of all so far.
+      entropy: of the policy, mean over steps.
+      kl: from the old policy to the new, at the last minibatch that was used.
+      policy_loss: last minibatch.
+      value_loss: last minibatch.
+    """
+
+    mean_reward: Array
+    max_reward: Array
+    best_reward: Array
+    entropy: Array
+    kl: Array
+    policy_loss: Array
+    value_loss: Array
+
+
+@struct.dataclass
+class PPOState:
+    """Everything that training changes.
+
+    Attributes:
+      update: int32 scalar, updates done.
+      params: of the actor-critic.
+      opt_state: of the optimiser.
+      best_reward: float32 scalar, best reward of any episode.
+      best_order: int32 ``[p]``, its actions.
+    """
+
+    update: Array
+    params: dict
+    opt_state: tuple
+    best_reward: Array
+    best_order: Array
+
+
+def _optimizer(settings: PPOSettings) -> optax.GradientTransformation:
+    num_steps = settings.num_updates * settings.num_epochs * settings.num_minibatches
+    schedule = optax.linear_schedule(settings.learning_rate, 0.0, num_steps)
+    return optax.chain(optax.clip_by_global_norm(settings.max_gradient_norm), optax.adam(schedule, eps=1e-5))
+
+
+def init_state(key: Array, env: EnvParams, num_selected: int, settings: PPOSettings) -> PPOState:
+    """The state before the first update; the key is consumed."""
+    network = ActorCritic(env.pool_bits)
+    params = network.init(key, reset(env).selected)["params"]
+    return PPOState(
+        update=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=_optimizer(settings).init(params),
+        best_reward=jnp.full((), -jnp.inf),
+        best_order=jnp.zeros(num_selected, jnp.int32),
+    )
+
+
+def rollout(key: Array, params: dict, env: EnvParams, num_selected: int, num_envs: int) -> Episodes:
+    """Plays one episode in each environment with actions sampled from the policy.
+
+    All episodes end together, so the reward is computed once, after the last step.
+
+    Args:
+      key: PRNG key, consumed.
+      params: of the actor-critic.
+      env: EnvParams.
+      num_selected: p.
+      num_envs: E.
+
+    Returns:
+      Episodes.
+    """
+    network = ActorCritic(env.pool_bits)
+    start = reset(env)
+    states = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), start)
+
+    def play(states, step_key):
+        logits, values = network.apply({"params": params}, states.selected)
+        legal = jax.vmap(action_mask, in_axes=(0, None))(states, num_selected)
+        policy = masked_policy(logits, legal)
+        actions = policy.sample(seed=step_key)
+        after = jax.vmap(select, in_axes=(0, 0, None))(states, actions, num_selected)
+        return after, (states.selected, actions, policy.log_prob(actions), values)
+
+    states, (selected, actions, log_probs, values) = jax.lax.scan(play, states, jax.random.split(key, num_selected))
+    # A loop over environments, not a vmap: one histogram at a time stays in cache.
+    rewards = jax.lax.map(lambda mask: subset_reward(env, mask), states.selected)
+    return Episodes(selected, actions, log_probs, values, rewards)
+
+
+def advantages_and_returns(episodes: Episodes, settings: PPOSettings) -> tuple[Array, Array]:
+    """Advantages and value targets, float32 ``[T, E]`` each; the last step of an episode is terminal."""
+    num_steps = episodes.values.shape[0]
+    last = jnp.arange(num_steps) == num_steps - 1
+    discount_t = jnp.where(last, 0.0, settings.discount)
+
+    def one(values, reward):
+        after = jnp.append(values[1:], 0.0)
+        return generalized_advantage(jnp.where(last, reward, 0.0), discount_t, values, after, settings.gae_lambda)
+
+    advantages = jax.vmap(one, in_axes=(1, 0), out_axes=1)(episodes.values, episodes.rewards)
+    return advantages, advantages + episodes.values
+
+
+def ppo_loss(
+    params: dict, batch: Minibatch, *, network: ActorCritic, settings: PPOSettings
+) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+    """Clipped surrogate, value and entropy losses (Schulman et al. 2017, Eq. 7 and 9).
+
+    Args:
+      params: of the actor-critic.
+      batch: Minibatch of M steps.
+      network: the actor-critic.
+      settings: PPOSettings.
+
+    Returns:
+      The loss, and (policy loss, value loss, entropy, KL from the old policy); float32 scalars. The KL is the
+      estimator mean((ratio - 1) - log ratio), which is never negative.
+    """
+    logits, values = network.apply({"params": params}, batch.selected)
+    # A step was taken from every one of these states, so no episode is over and every unselected bit is legal.
+    policy = masked_policy(logits, ~batch.selected)
+    log_ratio = policy.log_prob(batch.actions) - batch.log_probs
+    ratio = jnp.exp(log_ratio)
+    clipped = jnp.clip(ratio, 1 - settings.clip_epsilon, 1 + settings.clip_epsilon)
+    policy_loss = -jnp.mean(jnp.minimum(ratio * batch.advantages, clipped * batch.advantages))
+    value_loss = 0.5 * jnp.mean(jnp.square(values - batch.returns))
+    entropy = jnp.mean(policy.entropy())
+    kl = jnp.mean(ratio - 1.0 - log_ratio)
+    loss = policy_loss + settings.value_cost * value_loss - settings.entropy_cost * entropy
+    return loss, (policy_loss, value_loss, entropy, kl)
+
+
+def _minibatches(key: Array, episodes: Episodes, advantages: Array, returns: Array, count: int) -> Minibatch:
+    """A random division of all steps into minibatches: fields ``[count, M, ...]``, advantages normalised over all."""
+    normalised = (advantages - jnp.mean(advantages)) / (jnp.std(advantages) + 1e-8)
+    steps = Minibatch(episodes.selected, episodes.actions, episodes.log_probs, normalised, returns)
+    steps = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
+    num_steps = steps.actions.shape[0]
+    order = jax.random.permutation(key, num_steps)[: num_steps // count * count]
+    return jax.tree.map(lambda x: x[order].reshape(count, -1, *x.shape[1:]), steps)
+
+
+def update(
+    key: Array, state: PPOState, env: EnvParams, *, num_selected: int, settings: PPOSettings
+) -> tuple[PPOState, UpdateMetrics]:
+    """One update: an episode of each environment, then the passes over their steps.
+
+    Args:
+      key: PRNG key, consumed.
+      state: PPOState.
+      env: EnvParams.
+      num_selected: p.
+      settings: PPOSettings.
+
+    Returns:
+      The next state and UpdateMetrics.
+    """
+    rollout_key, *epoch_keys = jax.random.split(key, settings.num_epochs + 1)
+    network, optimizer = ActorCritic(env.pool_bits), _optimizer(settings)
+    episodes = rollout(rollout_key, state.params, env, num_selected, settings.num_envs)
+    advantages, returns = advantages_and_returns(episodes, settings)
+    loss = functools.partial(ppo_loss, network=network, settings=settings)
+
+    def learn(carry, batch):
+        params, opt_state, stopped, last = carry
+        (_, aux), gradient = jax.value_and_grad(loss, has_aux=True)(params, batch)
+        stopped |= aux[3] > settings.max_kl
+        updates, next_opt_state = optimizer.update(gradient, opt_state, params)
+        stepped = (optax.apply_updates(params, updates), next_opt_state, aux)
+        params, opt_state, last = jax.tree.map(
+            lambda new, old: jnp.where(stopped, old, new), stepped, (params, opt_state, last)
+        )
+        return (params, opt_state, stopped, last), None
+
+    def epoch(carry, epoch_key):
+        batches = _minibatches(epoch_key, episodes, advantages, returns, settings.num_minibatches)
+        return jax.lax.scan(learn, carry, batches)
+
+    carry = state.params, state.opt_state, jnp.zeros((), bool), (jnp.zeros(()),) * 4
+    (params, opt_state, _, (policy_loss, value_loss, entropy, kl)), _ = jax.lax.scan(
+        epoch, carry, jnp.stack(epoch_keys)
+    )
+    best = jnp.argmax(episodes.rewards)
+    improved = episodes.rewards[best] > state.best_reward
+    next_state = PPOState(
+        update=state.update + 1,
+        params=params,
+        opt_state=opt_state,
+        best_reward=jnp.where(improved, episodes.rewards[best], state.best_reward),
+        best_order=jnp.where(improved, episodes.actions[:, best], state.best_order),
+    )
+    metrics = UpdateMetrics(
+        mean_reward=jnp.mean(episodes.rewards),
+        max_reward=episodes.rewards[best],
+        best_reward=next_state.best_reward,
+        entropy=entropy,
+        kl=kl,
+        policy_loss=policy_loss,
+        value_loss=value_loss,
+    )
+    return next_state, metrics
+
+
+@functools.partial(jax.jit, static_argnames=("num_selected", "num_updates", "settings"), donate_argnames="state")
+def train_chunk(
+    key: Array, state: PPOState, env: EnvParams, *, num_selected: int, num_updates: int, settings: PPOSettings
+) -> tuple[PPOState, UpdateMetrics]:
+    """Several updates as one program.
+
+    Args:
+      key: PRNG key of the whole training, the same in every call: update u uses fold_in(key, u).
+      state: PPOState, donated.
+      env: EnvParams.
+      num_selected: p.
+      num_updates: U, updates in this call.
+      settings: PPOSettings.
+
+    Returns:
+      The state after U updates, and UpdateMetrics with fields ``[U]``.
+    """
+
+    def one(state, _):
+        step_key = jax.random.fold_in(key, state.update)
+        return update(step_key, state, env, num_selected=num_selected, settings=settings)
+
+    return jax.lax.scan(one, state, length=num_updates)
+
+
+@functools.partial(jax.jit, static_argnames="num_selected")
+def greedy_order(params: dict, env: EnvParams, *, num_selected: int) -> Array:
+    """The policy's most probable action at every step: int32 ``[p]``."""
+    network = ActorCritic(env.pool_bits)
+
+    def play(state, _):
+        logits = network.apply({"params": params}, state.selected).logits
+        action = masked_policy(logits, action_mask(state, num_selected)).mode()
+        return select(state, action, num_selected), action
+
+    _, order = jax.lax.scan(play, reset(env), length=num_selected)
+    return order

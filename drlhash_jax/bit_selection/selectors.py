@@ -1,0 +1,131 @@
+"""Ways to choose p of k bits, all behind one signature: ``(key, env, num_selected, ...) -> BitSelection``.
+
+Every selector but first-p and entropy is judged by the number of rewards that it computes.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from drlhash_jax.bit_selection import ppo
+from drlhash_jax.bit_selection.environment import EnvParams, subset_reward
+from drlhash_jax.types import Array, BitSelection
+
+
+def mask_of(order: Array, pool_bits: int) -> Array:
+    """Selection mask bool ``[k]`` of pool positions int32 ``[p]``."""
+    return jnp.zeros(pool_bits, bool).at[order].set(True)
+
+
+@jax.jit
+def order_reward(env: EnvParams, order: Array) -> Array:
+    """Reward of pool positions int32 ``[p]``: float32 scalar."""
+    return subset_reward(env, mask_of(order, env.pool_bits))
+
+
+def select_first(key: Array, env: EnvParams, num_selected: int) -> BitSelection:
+    """The first p bits, as they come out of stage 1; the key is unused."""
+    order = jnp.arange(num_selected, dtype=jnp.int32)
+    return BitSelection(order, order_reward(env, order), 1)
+
+
+def select_random(key: Array, env: EnvParams, num_selected: int) -> BitSelection:
+    """A uniformly random subset; the key is consumed."""
+    order = jax.random.permutation(key, env.pool_bits)[:num_selected].astype(jnp.int32)
+    return BitSelection(order, order_reward(env, order), 1)
+
+
+def bit_entropy(env: EnvParams) -> Array:
+    """Entropy in bits of each pool bit over the reward's database: float32 ``[k]``."""
+    place = jnp.arange(env.pool_bits)
+    bits = (env.database.codes[:, place // 32] >> (31 - place % 32).astype(jnp.uint32)) & 1
+    weights = env.database.weights[:, None]
+    ones = jnp.sum(bits.astype(jnp.int32) * weights, axis=0) / jnp.sum(weights)
+    return (jax.scipy.special.entr(ones) + jax.scipy.special.entr(1.0 - ones)) / jnp.log(2.0)
+
+
+def select_by_entropy(key: Array, env: EnvParams, num_selected: int) -> BitSelection:
+    """The p bits of largest entropy; the key is unused."""
+    order = jnp.argsort(-bit_entropy(env), stable=True)[:num_selected].astype(jnp.int32)
+    return BitSelection(order, order_reward(env, order), 1)
+
+
+@functools.partial(jax.jit, static_argnames="num_selected")
+def _greedy(env: EnvParams, *, num_selected: int) -> tuple[Array, Array]:
+    each = jnp.arange(env.pool_bits)
+
+    def add_best(selected, _):
+        def candidate(bit):
+            # A bit already selected adds nothing and is not evaluated.
+            return jax.lax.cond(selected[bit], lambda: -jnp.inf, lambda: subset_reward(env, selected.at[bit].set(True)))
+
+        rewards = jax.lax.map(candidate, each)
+        best = jnp.argmax(rewards).astype(jnp.int32)
+        return selected.at[best].set(True), (best, rewards[best])
+
+    _, (order, rewards) = jax.lax.scan(add_best, jnp.zeros(env.pool_bits, bool), length=num_selected)
+    return order, rewards[-1]
+
+
+def select_greedy(key: Array, env: EnvParams, num_selected: int) -> BitSelection:
+    """Forward selection: p times the bit that raises the reward most; the key is unused."""
+    order, reward = _greedy(env, num_selected=num_selected)
+    num_evaluations = sum(env.pool_bits - t for t in range(num_selected))
+    return BitSelection(order, reward, num_evaluations)
+
+
+@functools.partial(jax.jit, static_argnames=("num_selected", "num_draws"))
+def _best_of_random(key: Array, env: EnvParams, *, num_selected: int, num_draws: int) -> tuple[Array, Array]:
+    draw = lambda key: jax.random.permutation(key, env.pool_bits)[:num_selected].astype(jnp.int32)
+    keys = jax.random.split(key, num_draws)
+    rewards = jax.lax.map(lambda key: subset_reward(env, mask_of(draw(key), env.pool_bits)), keys)
+    best = jnp.argmax(rewards)
+    return draw(keys[best]), rewards[best]
+
+
+def select_best_of_random(key: Array, env: EnvParams, num_selected: int, num_draws: int) -> BitSelection:
+    """The best of num_draws random subsets; the key is consumed."""
+    order, reward = _best_of_random(key, env, num_selected=num_selected, num_draws=num_draws)
+    return BitSelection(order, reward, num_draws)
+
+
+def select_ppo(
+    key: Array,
+    env: EnvParams,
+    num_selected: int,
+    settings: ppo.PPOSettings,
+    updates_per_call: int = 10,
+    on_chunk: Callable[[int, ppo.UpdateMetrics], None] = lambda update, metrics: None,
+) -> BitSelection:
+    """The better of the best subset that PPO has played and its final most-probable subset (thesis Alg. 3).
+
+    Args:
+      key: PRNG key, consumed.
+      env: EnvParams.
+      num_selected: p.
+      settings: PPOSettings; num_updates is rounded up to a multiple of updates_per_call.
+      updates_per_call: updates in one call of the jitted program.
+      on_chunk: called after each call with the number of updates done and UpdateMetrics ``[updates_per_call]``.
+
+    Returns:
+      BitSelection.
+    """
+    init_key, train_key = jax.random.split(key)
+    state = ppo.init_state(init_key, env, num_selected, settings)
+    num_calls = -(-settings.num_updates // updates_per_call)
+    for call in range(num_calls):
+        state, metrics = ppo.train_chunk(
+            train_key, state, env, num_selected=num_selected, num_updates=updates_per_call, settings=settings
+        )
+        on_chunk((call + 1) * updates_per_call, metrics)
+    final = ppo.greedy_order(state.params, env, num_selected=num_selected)
+    final_reward = order_reward(env, final)
+    final_is_better = final_reward > state.best_reward
+    num_episodes = num_calls * updates_per_call * settings.num_envs
+    return BitSelection(
+        jnp.where(final_is_better, final, state.best_order),
+        jnp.maximum(final_reward, state.best_reward),
+        num_episodes + 1,
+    )
