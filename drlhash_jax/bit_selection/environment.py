@@ -80,6 +80,11 @@ def select(state: EnvState, action: Array, num_selected: int) -> EnvState:
     return EnvState(selected, state.t + legal)
 
 
+def mask_of(order: Array, pool_bits: int) -> Array:
+    """Selection mask bool ``[k]`` of pool positions int32 ``[p]``."""
+    return jnp.zeros(pool_bits, bool).at[order].set(True)
+
+
 def subset_reward(params: EnvParams, selected: Array) -> Array:
     """mAP of the reward sample on a subset of the pool's bits, ties averaged exactly (Eq. 3.14).
 

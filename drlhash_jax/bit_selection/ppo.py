@@ -13,7 +13,7 @@ import optax
 from flax import struct
 
 from drlhash_jax.bit_selection.actor_critic import ActorCritic, masked_policy
-from drlhash_jax.bit_selection.environment import EnvParams, action_mask, reset, select, subset_reward
+from drlhash_jax.bit_selection.environment import EnvParams, action_mask, mask_of, reset, select, subset_reward
 from drlhash_jax.bit_selection.returns import generalized_advantage
 from drlhash_jax.types import Array
 
@@ -22,7 +22,7 @@ class PPOSettings(NamedTuple):
     """Settings of stage 3.
 
     Attributes:
-      num_updates: policy updates; an update is one episode of each environment.
+      num_updates: policy updates; an update costs num_envs + 1 rewards.
       num_envs: E, environments.
       num_epochs: passes over the episodes an update.
       num_minibatches: minibatches a pass.
@@ -36,17 +36,17 @@ class PPOSettings(NamedTuple):
       max_gradient_norm: of the clipped gradient.
     """
 
-    num_updates: int = 200
+    num_updates: int = 188
     num_envs: int = 16
-    num_epochs: int = 4
+    num_epochs: int = 8
     num_minibatches: int = 4
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     clip_epsilon: float = 0.2
-    discount: float = 0.99
-    gae_lambda: float = 0.95
+    discount: float = 1.0
+    gae_lambda: float = 1.0
     entropy_cost: float = 0.005
     value_cost: float = 0.5
-    max_kl: float = 0.015
+    max_kl: float = 0.1
     max_gradient_norm: float = 0.5
 
 
@@ -84,7 +84,8 @@ class UpdateMetrics(NamedTuple):
     Attributes:
       mean_reward: over the episodes of the update.
       max_reward: the best of them.
-      best_reward: the best of all so far.
+      mode_reward: of the most probable episode after the update.
+      best_reward: the best of all rewards so far.
       entropy: of the policy, mean over steps.
       kl: from the old policy to the new, at the last minibatch that was used.
       policy_loss: last minibatch.
@@ -93,6 +94,7 @@ class UpdateMetrics(NamedTuple):
 
     mean_reward: Array
     max_reward: Array
+    mode_reward: Array
     best_reward: Array
     entropy: Array
     kl: Array
@@ -108,7 +110,7 @@ class PPOState:
       update: int32 scalar, updates done.
       params: of the actor-critic.
       opt_state: of the optimiser.
-      best_reward: float32 scalar, best reward of any episode.
+      best_reward: float32 scalar, best reward of any episode, sampled or most probable.
       best_order: int32 ``[p]``, its actions.
     """
 
@@ -171,6 +173,19 @@ def rollout(key: Array, params: dict, env: EnvParams, num_selected: int, num_env
     return Episodes(selected, actions, log_probs, values, rewards)
 
 
+def mode_order(params: dict, env: EnvParams, num_selected: int) -> Array:
+    """The policy's most probable action at every step: int32 ``[p]``."""
+    network = ActorCritic(env.pool_bits)
+
+    def play(state, _):
+        logits = network.apply({"params": params}, state.selected).logits
+        action = masked_policy(logits, action_mask(state, num_selected)).mode()
+        return select(state, action, num_selected), action
+
+    _, order = jax.lax.scan(play, reset(env), length=num_selected)
+    return order
+
+
 def advantages_and_returns(episodes: Episodes, settings: PPOSettings) -> tuple[Array, Array]:
     """Advantages and value targets, float32 ``[T, E]`` each; the last step of an episode is terminal."""
     num_steps = episodes.values.shape[0]
@@ -227,7 +242,9 @@ def _minibatches(key: Array, episodes: Episodes, advantages: Array, returns: Arr
 def update(
     key: Array, state: PPOState, env: EnvParams, *, num_selected: int, settings: PPOSettings
 ) -> tuple[PPOState, UpdateMetrics]:
-    """One update: an episode of each environment, then the passes over their steps.
+    """One update: an episode of each environment, the passes over their steps, and the policy's most probable episode.
+
+    The last is not learnt from; it costs one reward, and it is usually ahead of what sampling finds.
 
     Args:
       key: PRNG key, consumed.
@@ -264,19 +281,19 @@ def update(
     (params, opt_state, _, (policy_loss, value_loss, entropy, kl)), _ = jax.lax.scan(
         epoch, carry, jnp.stack(epoch_keys)
     )
-    best = jnp.argmax(episodes.rewards)
-    improved = episodes.rewards[best] > state.best_reward
-    next_state = PPOState(
-        update=state.update + 1,
-        params=params,
-        opt_state=opt_state,
-        best_reward=jnp.where(improved, episodes.rewards[best], state.best_reward),
-        best_order=jnp.where(improved, episodes.actions[:, best], state.best_order),
-    )
+    best_reward, best_order = state.best_reward, state.best_order
+    top = jnp.argmax(episodes.rewards)
+    mode = mode_order(params, env, num_selected)
+    mode_reward = subset_reward(env, mask_of(mode, env.pool_bits))
+    for reward, order in ((episodes.rewards[top], episodes.actions[:, top]), (mode_reward, mode)):
+        best_order = jnp.where(reward > best_reward, order, best_order)
+        best_reward = jnp.maximum(reward, best_reward)
+    next_state = PPOState(state.update + 1, params, opt_state, best_reward, best_order)
     metrics = UpdateMetrics(
         mean_reward=jnp.mean(episodes.rewards),
-        max_reward=episodes.rewards[best],
-        best_reward=next_state.best_reward,
+        max_reward=episodes.rewards[top],
+        mode_reward=mode_reward,
+        best_reward=best_reward,
         entropy=entropy,
         kl=kl,
         policy_loss=policy_loss,
@@ -308,17 +325,3 @@ def train_chunk(
         return update(step_key, state, env, num_selected=num_selected, settings=settings)
 
     return jax.lax.scan(one, state, length=num_updates)
-
-
-@functools.partial(jax.jit, static_argnames="num_selected")
-def greedy_order(params: dict, env: EnvParams, *, num_selected: int) -> Array:
-    """The policy's most probable action at every step: int32 ``[p]``."""
-    network = ActorCritic(env.pool_bits)
-
-    def play(state, _):
-        logits = network.apply({"params": params}, state.selected).logits
-        action = masked_policy(logits, action_mask(state, num_selected)).mode()
-        return select(state, action, num_selected), action
-
-    _, order = jax.lax.scan(play, reset(env), length=num_selected)
-    return order

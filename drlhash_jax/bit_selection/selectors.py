@@ -10,13 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from drlhash_jax.bit_selection import ppo
-from drlhash_jax.bit_selection.environment import EnvParams, subset_reward
+from drlhash_jax.bit_selection.environment import EnvParams, mask_of, subset_reward
 from drlhash_jax.types import Array, BitSelection
-
-
-def mask_of(order: Array, pool_bits: int) -> Array:
-    """Selection mask bool ``[k]`` of pool positions int32 ``[p]``."""
-    return jnp.zeros(pool_bits, bool).at[order].set(True)
 
 
 @jax.jit
@@ -99,7 +94,7 @@ def select_ppo(
     updates_per_call: int = 10,
     on_chunk: Callable[[int, ppo.UpdateMetrics], None] = lambda update, metrics: None,
 ) -> BitSelection:
-    """The better of the best subset that PPO has played and its final most-probable subset (thesis Alg. 3).
+    """The best subset that PPO has played, sampled or most probable (thesis Alg. 3).
 
     Args:
       key: PRNG key, consumed.
@@ -120,12 +115,5 @@ def select_ppo(
             train_key, state, env, num_selected=num_selected, num_updates=updates_per_call, settings=settings
         )
         on_chunk((call + 1) * updates_per_call, metrics)
-    final = ppo.greedy_order(state.params, env, num_selected=num_selected)
-    final_reward = order_reward(env, final)
-    final_is_better = final_reward > state.best_reward
-    num_episodes = num_calls * updates_per_call * settings.num_envs
-    return BitSelection(
-        jnp.where(final_is_better, final, state.best_order),
-        jnp.maximum(final_reward, state.best_reward),
-        num_episodes + 1,
-    )
+    num_evaluations = num_calls * updates_per_call * (settings.num_envs + 1)
+    return BitSelection(state.best_order, state.best_reward, num_evaluations)

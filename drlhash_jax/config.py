@@ -1,0 +1,173 @@
+"""Every field of a run in one place: its default, its meaning, its range. Files in `configs/` override."""
+
+import difflib
+
+import ml_collections
+
+from drlhash_jax.data import CONFIGURED, PROTOCOLS, SOURCES
+from drlhash_jax.encoders import ENCODERS, INPUT_KINDS
+from drlhash_jax.mapping import OPTIMIZERS
+from drlhash_jax.target_codes import PATHS
+from drlhash_jax.types import UserError
+
+LAST_STAGES = ("target_codes", "mapping", "selection")
+SELECTORS = ("ppo", "greedy", "entropy", "random", "first", "best_of_random")
+REWARD_CODES = ("crossfit", "fitted")
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """The configuration that the files in `configs/` start from."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # of the split and of everything random
+    config.pool_bits = 64  # K, bits of the pool that selection chooses from
+    config.bits = (16, 32, 48)  # p, lengths to select; each at most pool_bits
+    config.top_k = 0  # ranks that count in mAP@R; 0 for all
+    config.last_stage = "selection"  # target_codes, mapping or selection
+    config.train_direct = True  # also train an encoder at each length, to compare selection with
+
+    config.data = data = ml_collections.ConfigDict()
+    data.source = "digits"  # see drlhash_jax/data/sources.py
+    data.path = ""  # file to read, for source arrays
+    data.protocol = "balanced"  # see drlhash_jax/data/protocols.py
+    data.query = 20  # query rows (a class, for balanced), for protocols balanced and random
+    data.train = 50  # training rows, likewise
+    data.train_in_database = False  # whether training rows are also searched, likewise
+
+    config.target_codes = codes = ml_collections.ConfigDict()
+    codes.num_epochs = 600  # gradient steps
+    codes.learning_rate = 0.1  # of Adam; the thesis's 1.0 saturates at 64 bits
+    codes.quantisation_weight = 0.1  # final weight of || |Z| - 1 ||^2, ramped from 0
+    codes.init_scale = 0.1  # standard deviation of the latent start
+    codes.path = "auto"  # exact, blockwise, or auto for the cheaper
+    codes.block_height = 500  # h, rows of a block of S
+    codes.block_width = 500  # w, columns of a block of S
+
+    config.encoder = encoder = ml_collections.ConfigDict()
+    encoder.name = "compact"  # alexnet, compact or mlp
+    encoder.options = ml_collections.ConfigDict()  # attributes of the encoder's class, e.g. hidden of mlp
+    encoder.image_size = 0  # side that images are resized to; 0 leaves them as they are
+
+    config.mapping = mapping = ml_collections.ConfigDict()
+    mapping.num_epochs = 100
+    mapping.batch_size = 32
+    mapping.optimizer = "momentum"  # sgd, momentum or adam
+    mapping.learning_rate = 1e-5  # of every layer but the last
+    mapping.head_learning_rate = 1e-4  # of the last layer
+    mapping.momentum = 0.9
+    mapping.weight_decay = 0.0
+    mapping.schedule = "constant"  # or cosine, to zero
+    mapping.max_shift = -1  # pixels of the random shift that goes with random mirroring; -1 for no augmentation
+
+    config.selectors = SELECTORS  # any of them
+    config.random_draws = 10  # subsets behind the mean and standard deviation of selector random
+
+    config.reward = reward = ml_collections.ConfigDict()
+    reward.codes = "crossfit"  # codes of rows that their encoder did not fit; fitted is the ablation, and saturates
+    reward.num_folds = 5  # encoders fitted for crossfit
+    reward.num_queries = 200  # training rows that act as queries; the others act as the database
+    reward.num_database = 0  # limit to the database rows; 0 for all others
+
+    config.ppo = ppo = ml_collections.ConfigDict()
+    ppo.num_updates = 200
+    ppo.num_envs = 16  # episodes an update
+    ppo.num_epochs = 4  # passes over the episodes
+    ppo.num_minibatches = 4
+    ppo.learning_rate = 1e-3  # of Adam, falling linearly to 0
+    ppo.clip_epsilon = 0.2
+    ppo.discount = 1.0
+    ppo.gae_lambda = 1.0
+    ppo.entropy_cost = 0.005
+    ppo.value_cost = 0.5
+    ppo.max_kl = 0.015
+    ppo.max_gradient_norm = 0.5
+    return config
+
+
+def _choose(field: str, value: str, choices) -> None:
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UserError(f"{field}={value}: choose one of {', '.join(choices)}{hint}")
+
+
+def _at_least(config: ml_collections.ConfigDict, field: str, least: float) -> None:
+    value = config
+    for part in field.split("."):
+        value = value[part]
+    if not value >= least:
+        raise UserError(f"{field}={value}: must be at least {least}")
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+    """Refuses settings that cannot work, before anything is computed.
+
+    Raises:
+      UserError: names the field, its value and what would be right.
+    """
+    _choose("data.source", config.data.source, SOURCES)
+    _choose("data.protocol", config.data.protocol, (*PROTOCOLS, *CONFIGURED))
+    _choose("last_stage", config.last_stage, LAST_STAGES)
+    _choose("target_codes.path", config.target_codes.path, PATHS)
+    _choose("encoder.name", config.encoder.name, ENCODERS)
+    _choose("mapping.optimizer", config.mapping.optimizer, OPTIMIZERS)
+    _choose("mapping.schedule", config.mapping.schedule, ("constant", "cosine"))
+    _choose("reward.codes", config.reward.codes, REWARD_CODES)
+    for selector in config.selectors:
+        _choose("selectors", selector, SELECTORS)
+    known = set(ENCODERS[config.encoder.name].__dataclass_fields__) - {"parent", "name", "num_outputs"}
+    for option in config.encoder.options:
+        _choose(f"encoder.options of {config.encoder.name}", option, sorted(known))
+    for field in (
+        *("pool_bits", "random_draws", "data.query", "data.train", "reward.num_queries"),
+        *("target_codes.num_epochs", "target_codes.block_height", "target_codes.block_width"),
+        *("mapping.num_epochs", "mapping.batch_size"),
+        *("ppo.num_updates", "ppo.num_envs", "ppo.num_epochs", "ppo.num_minibatches"),
+    ):
+        _at_least(config, field, 1)
+    for field in ("top_k", "reward.num_database", "encoder.image_size", "mapping.learning_rate", "seed"):
+        _at_least(config, field, 0)
+    _at_least(config, "reward.num_folds", 2)
+    if not config.bits:
+        raise UserError("bits is empty: give the code lengths to select, e.g. --config.bits=16,32")
+    for bits in config.bits:
+        if not isinstance(bits, int) or not 0 < bits <= config.pool_bits:
+            raise UserError(f"bits={bits}: a selected length must be an integer from 1 to pool_bits={config.pool_bits}")
+    if len(set(config.bits)) < len(config.bits):
+        raise UserError(f"bits={','.join(map(str, config.bits))}: each length once")
+    steps = config.ppo.num_envs * min(config.bits)
+    if steps < config.ppo.num_minibatches:
+        raise UserError(f"ppo.num_minibatches={config.ppo.num_minibatches}: an update has only {steps} steps")
+
+
+def check_against_data(config: ml_collections.ConfigDict, inputs, num_train: int) -> None:
+    """Refuses settings that do not fit the loaded data.
+
+    Args:
+      config: the configuration.
+      inputs: the dataset's inputs, or None if it has labels only.
+      num_train: number of training rows.
+
+    Raises:
+      UserError: names the field, its value and what would be right.
+    """
+    if config.last_stage == "target_codes":
+        return
+    if inputs is None:
+        raise UserError(f"data.source={config.data.source} has labels only: set last_stage=target_codes")
+    kind = "images" if inputs.ndim == 4 else "features"
+    name = config.encoder.name
+    if INPUT_KINDS[name] != kind:
+        fitting = [other for other, wanted in INPUT_KINDS.items() if wanted == kind]
+        raise UserError(f"encoder.name={name} reads {INPUT_KINDS[name]}, the data are {kind}: use {', '.join(fitting)}")
+    size = config.encoder.image_size or (inputs.shape[1] if kind == "images" else 0)
+    if name == "alexnet" and (size != 224 or inputs.shape[-1] != 3):
+        raise UserError(
+            f"encoder.name=alexnet reads colour images of 224 pixels: set encoder.image_size=224 (is {size})"
+        )
+    if config.last_stage == "selection":
+        if config.reward.num_queries >= num_train:
+            raise UserError(
+                f"reward.num_queries={config.reward.num_queries}: must be below the {num_train} training rows"
+            )
+        if config.reward.codes == "crossfit" and config.reward.num_folds > num_train:
+            raise UserError(f"reward.num_folds={config.reward.num_folds}: there are {num_train} training rows")

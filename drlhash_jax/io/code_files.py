@@ -1,0 +1,26 @@
+"""Codes on disk: one packed .npy a set, with a .json beside it that says how to read it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from drlhash_jax.io.files import sha256_of, write_atomically, write_json
+
+
+def save_codes(path: Path, codes: np.ndarray) -> None:
+    """Writes codes as uint8, eight bits a byte, first bit in the highest place, zero padding at the end.
+
+    Args:
+      path: without ending; ``path.npy`` and ``path.json`` are written.
+      codes: {0, 1} array ``[N, K]``.
+    """
+    packed = np.packbits(codes.astype(np.uint8), axis=1)
+    array_path = path.with_suffix(".npy")
+    write_atomically(array_path, lambda file: np.save(file, packed))
+    facts = {"rows": len(codes), "bits": codes.shape[1], "bit_order": "msb", "padding": "zero"}
+    write_json(path.with_suffix(".json"), facts | {"sha256": sha256_of(array_path)})
+
+
+def load_codes(array_path: Path, num_bits: int) -> np.ndarray:
+    """Reads codes back: uint8 ``[N, num_bits]`` of {0, 1}."""
+    return np.unpackbits(np.load(array_path, allow_pickle=False), axis=1, count=num_bits)

@@ -1,0 +1,32 @@
+"""Scalars of a run as JSON lines: ``{"stage": ..., "step": ..., name: value, ...}``."""
+
+import json
+from pathlib import Path
+
+from drlhash_jax.io.files import write_atomically
+
+
+class MetricWriter:
+    """Appends to one file; every line is whole on disk before the next is written."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def write(self, stage: str, step: int, **scalars: float) -> None:
+        """Adds one line."""
+        row = {"stage": stage, "step": step} | {name: round(float(value), 6) for name, value in scalars.items()}
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def forget(self, stage: str) -> None:
+        """Drops the lines of a stage that was interrupted and starts again, and a half-written last line."""
+        if not self._path.exists():
+            return
+        kept = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["stage"] != stage:
+                    kept.append(line + "\n")
+            except ValueError:
+                continue
+        write_atomically(self._path, lambda file: file.write("".join(kept).encode()))

@@ -1,0 +1,149 @@
+"""The directory of a run: its config, its provenance, and the stages that are finished."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import logging
+
+from drlhash_jax import __version__
+from drlhash_jax.io.files import read_arrays, sha256_of, write_arrays, write_json
+from drlhash_jax.io.metric_writer import MetricWriter
+from drlhash_jax.types import UserError
+
+_RECORDED_PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "numpy", "scikit-learn")
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _git_revision() -> str | None:
+    """Revision of the checkout that the package runs from; None outside one."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _versions() -> dict[str, str | None]:
+    found = {"python": platform.python_version(), "drlhash_jax": __version__}
+    for package in _RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+class Workdir:
+    """A run's directory. Opening one that holds the same config continues it."""
+
+    def __init__(self, path: str | os.PathLike, config: dict):
+        """Opens or creates the directory.
+
+        Args:
+          path: the directory.
+          config: plain nested dict of JSON values.
+
+        Raises:
+          UserError: not writable, holds something else, or holds a run with another config.
+        """
+        self.path = Path(path)
+        # Tuples become lists in JSON; compare what a reader would see.
+        config = json.loads(json.dumps(config))
+        existed = self._check(config)
+        if not existed:
+            write_json(self.path / "config.json", {"drlhash_jax": __version__, "config": config})
+        self._run = self._read("run.json") if existed else {}
+        self._run.setdefault("stages", {})
+        self._run |= {
+            "argv": sys.argv,
+            "git_revision": _git_revision(),
+            "versions": _versions(),
+            "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+            "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+            "seed": config["seed"],
+        }
+        self._save_run()
+        self.metrics = MetricWriter(self.path / "metrics.jsonl")
+
+    def _check(self, config: dict) -> bool:
+        """Whether a run is there to be continued."""
+        path = self.path
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--workdir={path} is a file: give a directory")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            probe = path / ".write_probe"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise UserError(f"--workdir={path} cannot be written: {error.strerror}") from error
+        if not (path / "config.json").exists():
+            # A kill before the first rename may have left a temporary file, which is ours.
+            if any(not entry.name.endswith(".tmp") for entry in path.iterdir()):
+                raise UserError(f"--workdir={path} holds other files and no run: give an empty or new directory")
+            return False
+        try:
+            stored = self._read("config.json")["config"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}/config.json is not a run's config: give another --workdir") from error
+        old, new = _flatten(stored), _flatten(config)
+        differing = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
+        if differing:
+            changes = "; ".join(f"{key} was {old.get(key)}, now {new.get(key)}" for key in differing[:5])
+            raise UserError(f"--workdir={path} holds a run with another config ({changes}): give another --workdir")
+        return True
+
+    def _read(self, name: str) -> dict:
+        return json.loads((self.path / name).read_text())
+
+    def _save_run(self) -> None:
+        write_json(self.path / "run.json", self._run)
+
+    def record(self, **facts) -> None:
+        """Adds facts about the run to run.json."""
+        self._run |= facts
+        self._save_run()
+
+    def seconds(self, stage: str) -> float:
+        """Wall time that a finished stage took, in seconds."""
+        return self._run["stages"][stage]["seconds"]
+
+    def stage(self, name: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Computes a stage, or reads its arrays if it is finished.
+
+        Args:
+          name: of the stage and its file in checkpoints/.
+          compute: returns the stage's arrays.
+
+        Returns:
+          The arrays.
+        """
+        path = self.path / "checkpoints" / f"{name}.npz"
+        done = self._run["stages"].get(name)
+        if done and path.is_file():
+            if sha256_of(path) == done["sha256"]:
+                return read_arrays(path)
+            logging.warning("%s is damaged (its SHA-256 differs from run.json): stage %s runs again", path, name)
+        self.metrics.forget(name)
+        started = time.perf_counter()
+        arrays = compute()
+        write_arrays(path, arrays)
+        seconds = round(time.perf_counter() - started, 3)
+        self._run["stages"][name] = {"seconds": seconds, "sha256": sha256_of(path)}
+        self._save_run()
+        return arrays

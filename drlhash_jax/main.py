@@ -1,0 +1,107 @@
+"""Command line: ``python -m drlhash_jax.main [train] --config=configs/NAME.py --workdir=DIR [--config.FIELD=VALUE]``.
+
+Re-running a command with the same workdir resumes it, or finishes at once. Exit codes: 0 done, 1 the input is wrong,
+2 the run failed.
+"""
+
+import difflib
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from drlhash_jax.types import UserError
+
+_COMMANDS = ("train",)
+# In a checkout the configurations stand beside the package, in a wheel inside it.
+_CONFIG_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parent / "configs")
+
+_CONFIG = config_flags.DEFINE_config_file("config", lock_config=True, help_string="Configuration file of the run.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/NAME-OF-THE-CONFIG by default.")
+
+
+def _find_config(path: str) -> str:
+    """A configuration file given as a path, or as the name of one that comes with the package."""
+    if Path(path).is_file():
+        return path
+    shipped = {file.stem: file for folder in _CONFIG_FOLDERS for file in sorted(folder.glob("*.py"))}
+    shipped.pop("__init__", None)
+    name = Path(path).stem
+    if name in shipped:
+        return str(shipped[name])
+    near = difflib.get_close_matches(name, shipped, n=1)
+    hint = f" (did you mean configs/{near[0]}.py?)" if near else ""
+    raise UserError(f"--config={path}: no such file{hint}; there are {', '.join(sorted(shipped))}")
+
+
+def _with_config_path(argv: list[str]) -> list[str]:
+    """The arguments with the configuration's path resolved, the default configuration first."""
+    for place, argument in enumerate(argv):
+        for prefix in ("--config=", "-config="):
+            if argument.startswith(prefix):
+                return [*argv[:place], f"--config={_find_config(argument.removeprefix(prefix))}", *argv[place + 1 :]]
+        if argument in ("--config", "-config") and place + 1 < len(argv):
+            return [*argv[:place], f"--config={_find_config(argv[place + 1])}", *argv[place + 2 :]]
+    return [argv[0], f"--config={_find_config('digits')}", *argv[1:]]
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Parses flags; a mistake ends the program with one line instead of a traceback."""
+    try:
+        return flags.FLAGS(_with_config_path(argv))
+    except (flags.Error, UserError, AttributeError, KeyError, TypeError, ValueError, SyntaxError, OSError) as error:
+        message = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
+        print(f"drlhash_jax: {message}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _default_workdir() -> str:
+    """runs/NAME, with a digest of the overrides behind it where there are any."""
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    if not overrides:
+        return f"runs/{name}"
+    text = json.dumps(overrides, sort_keys=True, default=str)
+    return f"runs/{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _train(workdir: str) -> None:
+    # Imported here: flags are answered without waiting for the array libraries to load.
+    from drlhash_jax import io
+    from drlhash_jax.pipeline import train_and_evaluate
+
+    rows = train_and_evaluate(_CONFIG.value, workdir)
+    if rows:
+        io.print_table(io.results_table(rows))
+    written = sorted(path for path in Path(workdir).iterdir() if not path.name.startswith("."))
+    print("written:", *(f"  {path}{'/' if path.is_dir() else ''}" for path in written), sep="\n")
+
+
+def main(argv: list[str]) -> None:
+    """Runs one command."""
+    command = argv[1] if len(argv) > 1 else "train"
+    try:
+        if command not in _COMMANDS or len(argv) > 2:
+            wrong = command if command not in _COMMANDS else argv[2]
+            near = difflib.get_close_matches(wrong, _COMMANDS, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise UserError(f"unexpected argument {wrong}{hint}: the commands are {', '.join(_COMMANDS)}")
+        _train(_WORKDIR.value or _default_workdir())
+    except UserError as error:
+        print(f"drlhash_jax: {error}", file=sys.stderr)
+        sys.exit(1)
+    except FloatingPointError as error:
+        logging.error("%s", error)
+        sys.exit(2)
+
+
+def run() -> None:
+    """Entry point of the console."""
+    app.run(main, flags_parser=_parse_flags)
+
+
+if __name__ == "__main__":
+    run()

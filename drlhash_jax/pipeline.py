@@ -1,0 +1,415 @@
+"""A whole run: labels -> target codes -> encoder -> selected bits -> retrieval numbers.
+
+The one place where the pure stages meet files, configurations and clocks. Every stage is a function of its inputs and
+of a key that depends on the seed and the stage alone, so a run that was interrupted ends as it would have.
+"""
+
+import time
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import ml_collections
+import numpy as np
+from absl import logging
+
+from drlhash_jax import bit_selection, data, encoders, io, mapping, retrieval, target_codes
+from drlhash_jax.config import check_against_data, check_config
+from drlhash_jax.types import Array, BitSelection, UserError
+
+_STAGES = ("target_codes", "crossfit", "mapping", "reward", "selection")
+_UPDATES_PER_CALL = 10
+
+
+class _Run(NamedTuple):
+    """What every stage needs.
+
+    Attributes:
+      config: the configuration.
+      workdir: the run's directory.
+      dataset: Dataset.
+      split: Split.
+      spec: normalisation of the inputs; None where there are none.
+    """
+
+    config: ml_collections.ConfigDict
+    workdir: io.Workdir
+    dataset: data.Dataset
+    split: data.Split
+    spec: encoders.InputSpec | None
+
+    def key(self, stage: str, index: int = 0) -> Array:
+        """Key of a stage: depends on the seed, the stage and a number, not on what ran before."""
+        root = jax.random.key(self.config.seed)
+        return jax.random.fold_in(jax.random.fold_in(root, _STAGES.index(stage)), index)
+
+    @property
+    def train_labels(self) -> np.ndarray:
+        return self.dataset.labels[self.split.train]
+
+    @property
+    def train_inputs(self) -> np.ndarray:
+        return self.dataset.inputs[self.split.train]
+
+
+def _plain(config: ml_collections.ConfigDict) -> dict:
+    return {
+        key: _plain(value) if isinstance(value, ml_collections.ConfigDict) else value for key, value in config.items()
+    }
+
+
+def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
+    """Loads and checks everything before anything is computed or written."""
+    check_config(config)
+    dataset = data.load_dataset(config.data.source, config.data.path)
+    name, protocol = data.find_protocol(
+        config.data.protocol, config.data.query, config.data.train, config.data.train_in_database
+    )
+    split = data.make_split(dataset, name, protocol, config.seed)
+    check_against_data(config, dataset.inputs, len(split.train))
+    spec = None
+    if dataset.inputs is not None:
+        spec = encoders.fit_input_spec(dataset.inputs[split.train], config.encoder.image_size or None)
+    directory = io.Workdir(workdir, _plain(config))
+    io.write_arrays(
+        directory.path / "split.npz", {"query": split.query, "train": split.train, "database": split.database}
+    )
+    directory.record(
+        split={"protocol": split.protocol, "digest": data.split_digest(split)},
+        rows={"query": len(split.query), "train": len(split.train), "database": len(split.database)},
+        unlabelled_training_rows=target_codes.count_unlabelled(dataset.labels[split.train]),
+    )
+    return _Run(config, directory, dataset, split, spec)
+
+
+def _target_codes(run: _Run, num_bits: int) -> np.ndarray:
+    """Stage 1: target codes uint8 ``[n, num_bits]`` of the training rows."""
+    name = f"target_codes_{num_bits:03d}"
+    settings = target_codes.TargetCodeSettings(**run.config.target_codes)
+
+    def compute() -> dict[str, np.ndarray]:
+        with io.StageProgress(f"target codes, {num_bits} bits", settings.num_epochs):
+            result = target_codes.infer_target_codes(
+                run.key("target_codes", num_bits), run.train_labels, num_bits, settings
+            )
+        for epoch in range(0, settings.num_epochs, 50):
+            run.workdir.metrics.write(name, epoch, loss=result.loss[epoch])
+        run.workdir.metrics.write(name, settings.num_epochs - 1, loss=result.loss[-1])
+        logging.info("%s: %s path, loss %.4f", name, result.path, result.loss[-1])
+        return {"codes": result.codes, "loss": result.loss, "path": np.array(result.path)}
+
+    return run.workdir.stage(name, compute)["codes"]
+
+
+def _encoder(run: _Run, num_bits: int) -> nn.Module:
+    return encoders.make_encoder(run.config.encoder.name, num_bits, **run.config.encoder.options)
+
+
+def _heldout_codes(run: _Run, targets: np.ndarray) -> np.ndarray:
+    """Codes of the training rows by encoders that did not fit them: uint8 ``[n, K]``."""
+    num_bits = targets.shape[1]
+    name = f"crossfit_{num_bits:03d}"
+    settings = mapping.MappingSettings(**run.config.mapping)
+    num_folds = run.config.reward.num_folds
+
+    def compute() -> dict[str, np.ndarray]:
+        with io.StageProgress(f"cross-fit, {num_folds} folds", num_folds * settings.num_epochs) as progress:
+
+            def on_epoch(epoch: int, loss: float) -> None:
+                run.workdir.metrics.write(name, epoch, loss=loss)
+                progress.update(epoch + 1, f"loss {loss:.4f}")
+
+            codes = mapping.cross_fit_codes(
+                run.key("crossfit"),
+                _encoder(run, num_bits),
+                run.train_inputs,
+                targets,
+                run.spec,
+                settings,
+                num_folds,
+                on_epoch,
+            )
+        return {"codes": codes}
+
+    return run.workdir.stage(name, compute)["codes"]
+
+
+class _Encoded(NamedTuple):
+    """Stage 2's result: codes uint8 ``[., K]`` of each part of the split, and the encoder's parameters."""
+
+    train: np.ndarray
+    query: np.ndarray
+    database: np.ndarray
+    params: dict
+
+
+def _mapping(run: _Run, targets: np.ndarray) -> _Encoded:
+    """Stage 2: trains the encoder on all training rows and encodes every part of the split."""
+    num_bits = targets.shape[1]
+    name = f"mapping_{num_bits:03d}"
+    settings = mapping.MappingSettings(**run.config.mapping)
+    encoder = _encoder(run, num_bits)
+
+    def compute() -> dict[str, np.ndarray]:
+        with io.StageProgress(f"encoder, {num_bits} bits", settings.num_epochs) as progress:
+
+            def on_epoch(epoch: int, loss: float) -> None:
+                run.workdir.metrics.write(name, epoch, loss=loss)
+                progress.update(epoch + 1, f"loss {loss:.4f}")
+
+            rows = np.arange(len(run.split.train))
+            params = mapping.fit_encoder(
+                run.key("mapping", num_bits), encoder, run.train_inputs, targets, rows, run.spec, settings, on_epoch
+            )
+        encode = lambda part: mapping.encode_codes(encoder, params, run.dataset.inputs[part], run.spec)
+        codes = {name: encode(getattr(run.split, name)) for name in ("train", "query", "database")}
+        return codes | {f"params/{key}": value for key, value in io.flatten_params(params).items()}
+
+    arrays = run.workdir.stage(name, compute)
+    params = {key.removeprefix("params/"): value for key, value in arrays.items() if key.startswith("params/")}
+    return _Encoded(arrays["train"], arrays["query"], arrays["database"], io.unflatten_params(params))
+
+
+def _reward_environment(run: _Run, codes: np.ndarray) -> bit_selection.EnvParams:
+    """The reward sample: some training rows as queries, the others as the database."""
+    config, labels = run.config.reward, run.train_labels
+    order = np.asarray(jax.random.permutation(run.key("reward"), len(labels)))
+    query, database = order[: config.num_queries], order[config.num_queries :]
+    if config.num_database:
+        database = database[: config.num_database]
+    env = bit_selection.EnvParams(
+        query=retrieval.pack_distinct(codes[query], labels[query]),
+        database=retrieval.pack_distinct(codes[database], labels[database]),
+        pool_bits=codes.shape[1],
+        top_k=run.config.top_k or None,
+    )
+    if not np.isfinite(bit_selection.order_reward(env, np.arange(codes.shape[1]))):
+        raise UserError(f"reward.num_queries={config.num_queries}: none of these rows shares a label with the others")
+    return env
+
+
+def _selectors(run: _Run, stage: str, num_selected: int) -> dict:
+    """Selector name -> function of (key, env, p) that returns a BitSelection."""
+    settings = bit_selection.PPOSettings(**run.config.ppo)
+    num_episodes = settings.num_updates * settings.num_envs
+
+    def ppo(key: Array, env: bit_selection.EnvParams, num_selected: int) -> BitSelection:
+        with io.StageProgress(f"PPO, {num_selected} of {env.pool_bits} bits", settings.num_updates) as progress:
+
+            def on_chunk(done: int, metrics: bit_selection.UpdateMetrics) -> None:
+                for row, update in enumerate(range(done - len(metrics.kl), done)):
+                    scalars = {name: values[row] for name, values in metrics._asdict().items()}
+                    run.workdir.metrics.write(stage, update, **scalars)
+                progress.update(min(done, settings.num_updates), f"reward {float(metrics.best_reward[-1]):.4f}")
+
+            return bit_selection.select_ppo(key, env, num_selected, settings, _UPDATES_PER_CALL, on_chunk)
+
+    return {
+        "ppo": ppo,
+        "greedy": bit_selection.select_greedy,
+        "entropy": bit_selection.select_by_entropy,
+        "random": bit_selection.select_random,
+        "first": bit_selection.select_first,
+        # As many draws as PPO plays episodes.
+        "best_of_random": lambda *args: bit_selection.select_best_of_random(*args, num_draws=num_episodes),
+    }
+
+
+def _selection(run: _Run, env: bit_selection.EnvParams, num_selected: int) -> dict[str, dict[str, np.ndarray]]:
+    """Stage 3: selector -> order ``[draws, p]``, reward ``[draws]``, evaluations and seconds."""
+    stage = f"selection_{num_selected:03d}"
+
+    def compute() -> dict[str, np.ndarray]:
+        arrays = {}
+        for name, select in _selectors(run, stage, num_selected).items():
+            if name not in run.config.selectors:
+                continue
+            draws = run.config.random_draws if name == "random" else 1
+            started = time.perf_counter()
+            key = run.key("selection", num_selected)
+            found = [select(jax.random.fold_in(key, draw), env, num_selected) for draw in range(draws)]
+            arrays[f"{name}/order"] = np.stack([np.asarray(each.order) for each in found])
+            arrays[f"{name}/reward"] = np.array([float(each.reward) for each in found], np.float32)
+            arrays[f"{name}/evaluations"] = np.array(sum(each.num_evaluations for each in found))
+            arrays[f"{name}/seconds"] = np.array(time.perf_counter() - started)
+        return arrays
+
+    nested: dict[str, dict[str, np.ndarray]] = {}
+    for path, array in run.workdir.stage(stage, compute).items():
+        selector, field = path.split("/")
+        nested.setdefault(selector, {})[field] = array
+    return nested
+
+
+def _measure(run: _Run, query: np.ndarray, database: np.ndarray) -> dict[str, float]:
+    """The retrieval numbers of one set of codes, rounded to six digits."""
+    labels = run.dataset.labels
+    arguments = query, database, labels[run.split.query], labels[run.split.database]
+    top_k = run.config.top_k or None
+    metrics = retrieval.evaluate(*arguments, top_k=top_k)
+    stable = retrieval.stable_map(*arguments, top_k=top_k)
+    # NaN, where no query has anything to find, becomes null in the files.
+    number = lambda value: round(value, 6) if np.isfinite(value) else None
+    return {
+        "map": number(metrics.map),
+        "map_at": top_k,
+        "map_stable": number(stable),
+        "map_low": number(metrics.map_low),
+        "map_high": number(metrics.map_high),
+        "precision_radius2": number(metrics.precision_radius2),
+        "empty_balls": number(metrics.empty_balls),
+        "n_query": metrics.num_queries,
+        "n_query_without_relevant": metrics.num_without_relevant,
+        "n_database": len(run.split.database),
+    }
+
+
+def _row(run: _Run, selector: str, bits: int, pool_bits: int, seconds: float, measured: dict) -> dict:
+    return {
+        "method": "drlhash",
+        "selector": selector,
+        "bits": bits,
+        "pool_bits": pool_bits,
+        "dataset": run.dataset.name,
+        "protocol": run.split.protocol,
+        "seed": run.config.seed,
+        "encoder": run.config.encoder.name,
+        **measured,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _selection_row(run: _Run, selector: str, found: dict[str, np.ndarray], pool: _Encoded) -> dict:
+    """Result row of one selector; several draws become their mean, with `map_sd` and `num_draws`."""
+    measured = [_measure(run, pool.query[:, order], pool.database[:, order]) for order in found["order"]]
+    summary = dict(measured[0])
+    if len(measured) > 1:
+        for name in ("map", "map_stable", "map_low", "map_high", "precision_radius2", "empty_balls"):
+            values = [each[name] for each in measured]
+            summary[name] = None if None in values else round(float(np.mean(values)), 6)
+        values = [each["map"] for each in measured]
+        summary["map_sd"] = None if None in values else round(float(np.std(values, ddof=1)), 6)
+        summary["num_draws"] = len(measured)
+    bits = found["order"].shape[1]
+    return _row(run, selector, bits, pool.query.shape[1], float(found["seconds"]), summary)
+
+
+_DEFINITIONS = {
+    "map": "mean over queries of average precision, exact expectation over random order of equal Hamming distances; "
+    "divided by min(relevant rows, map_at)",
+    "map_at": "ranks that count; null for all",
+    "map_stable": "the same with equal distances in database order",
+    "map_low": "the same with every tie broken against the query",
+    "map_high": "the same with every tie broken for the query",
+    "map_sd": "standard deviation (n - 1) over num_draws random selections; the row's other numbers are their means",
+    "precision_radius2": "mean precision within Hamming distance 2, an empty ball counting 0",
+    "empty_balls": "share of queries without any row within distance 2",
+    "n_query": "queries that count; those without any relevant row are left out and counted in "
+    "n_query_without_relevant",
+    "selector": "how the bits were chosen from the pool; none: no choice, an encoder trained at this length",
+    "seconds": "wall time of the row's own stage on the machine in run.json",
+}
+
+
+def _write_selections(run: _Run, env: bit_selection.EnvParams, selections: dict[int, dict]) -> None:
+    pool_bits = env.pool_bits
+    rows = []
+    for bits, by_selector in selections.items():
+        for selector, found in by_selector.items():
+            masks = [np.isin(np.arange(pool_bits), order).astype(int) for order in found["order"]]
+            rows.append(
+                {
+                    "bits": bits,
+                    "selector": selector,
+                    "orders": found["order"].tolist(),
+                    "masks": ["".join(map(str, mask)) for mask in masks],
+                    "rewards": [round(float(reward), 6) for reward in found["reward"]],
+                    "map_evaluations": int(found["evaluations"]),
+                    "seconds": round(float(found["seconds"]), 3),
+                }
+            )
+    reward = {
+        "codes": run.config.reward.codes,
+        "queries": int(np.sum(env.query.weights)),
+        "database": int(np.sum(env.database.weights)),
+        "all_bits": round(float(bit_selection.order_reward(env, np.arange(pool_bits))), 6),
+    }
+    curves = "the learning curve of PPO is in metrics.jsonl, stages selection_*"
+    io.write_json(
+        run.workdir.path / "selection.json",
+        {"pool_bits": pool_bits, "reward": reward, "learning_curve": curves, "selections": rows},
+    )
+
+
+def _write_pool(run: _Run, pool: _Encoded, targets: np.ndarray, heldout: np.ndarray | None, orders: dict) -> None:
+    """The model and the pool's codes, for use outside a run."""
+    folder = run.workdir.path / "codes"
+    named = {"query": pool.query, "database": pool.database, "train": pool.train, "train_target": targets}
+    if heldout is not None:
+        named["train_heldout"] = heldout
+    for name, codes in named.items():
+        io.save_codes(folder / name, codes)
+    io.save_model(
+        run.workdir.path / "model",
+        pool.params,
+        run.spec,
+        encoder=run.config.encoder.name,
+        options=_plain(run.config.encoder.options),
+        num_bits=targets.shape[1],
+        selections=orders,
+    )
+
+
+def _select_and_measure(run: _Run, targets: np.ndarray, pool: _Encoded, rows: list[dict]) -> None:
+    """Stage 3 at every length; appends its result rows and writes the selections and the pool."""
+    fitted = run.config.reward.codes == "fitted"
+    heldout = None if fitted else _heldout_codes(run, targets)
+    env = _reward_environment(run, pool.train if fitted else heldout)
+    selections = {bits: _selection(run, env, bits) for bits in run.config.bits}
+    orders = {
+        str(bits): {name: found["order"][0].tolist() for name, found in by_selector.items()}
+        for bits, by_selector in selections.items()
+    }
+    _write_selections(run, env, selections)
+    _write_pool(run, pool, targets, heldout, orders)
+    for by_selector in selections.values():
+        for selector, found in by_selector.items():
+            rows.append(_selection_row(run, selector, found, pool))
+
+
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> list[dict]:
+    """Runs every stage of a configuration, or what an earlier call left undone.
+
+    Args:
+      config: see `config.default_config`.
+      workdir: directory of the run; created if needed.
+
+    Returns:
+      The result rows of metrics.json; none if the last stage is target_codes.
+
+    Raises:
+      UserError: the configuration, the data or the directory cannot work.
+      FloatingPointError: a loss stopped being finite.
+    """
+    run = _prepare(config, workdir)
+    targets = _target_codes(run, config.pool_bits)
+    if config.last_stage == "target_codes":
+        io.save_codes(run.workdir.path / "codes/train_target", targets)
+        return []
+    pool = _mapping(run, targets)
+    pool_seconds = run.workdir.seconds(f"mapping_{config.pool_bits:03d}")
+    rows = [
+        _row(run, "none", config.pool_bits, config.pool_bits, pool_seconds, _measure(run, pool.query, pool.database))
+    ]
+    if config.last_stage == "selection":
+        _select_and_measure(run, targets, pool, rows)
+        for bits in config.bits if config.train_direct else ():
+            if bits == config.pool_bits:
+                continue
+            direct = _mapping(run, _target_codes(run, bits))
+            seconds = run.workdir.seconds(f"mapping_{bits:03d}")
+            rows.append(_row(run, "none", bits, bits, seconds, _measure(run, direct.query, direct.database)))
+    else:
+        _write_pool(run, pool, targets, None, {})
+    io.write_json(run.workdir.path / "metrics.json", {"definitions": _DEFINITIONS, "results": rows})
+    return rows
