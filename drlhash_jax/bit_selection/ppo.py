@@ -43,7 +43,7 @@ class PPOSettings(NamedTuple):
     learning_rate: float = 1e-3
     clip_epsilon: float = 0.2
     discount: float = 1.0
-    gae_lambda: float = 1.0
+    gae_lambda: float = 0.9
     entropy_cost: float = 0.005
     value_cost: float = 0.5
     max_kl: float = 0.1
@@ -110,6 +110,9 @@ class PPOState:
       update: int32 scalar, updates done.
       params: of the actor-critic.
       opt_state: of the optimiser.
+      reward_mean: float32 scalar, of the first update's episodes.
+      reward_std: float32 scalar, likewise. Rewards of random subsets differ in the second decimal, so the critic
+        learns them as standard scores; in the raw unit its gradients would drown.
       best_reward: float32 scalar, best reward of any episode, sampled or most probable.
       best_order: int32 ``[p]``, its actions.
     """
@@ -117,6 +120,8 @@ class PPOState:
     update: Array
     params: dict
     opt_state: tuple
+    reward_mean: Array
+    reward_std: Array
     best_reward: Array
     best_order: Array
 
@@ -135,6 +140,8 @@ def init_state(key: Array, env: EnvParams, num_selected: int, settings: PPOSetti
         update=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=_optimizer(settings).init(params),
+        reward_mean=jnp.zeros(()),
+        reward_std=jnp.ones(()),
         best_reward=jnp.full((), -jnp.inf),
         best_order=jnp.zeros(num_selected, jnp.int32),
     )
@@ -186,8 +193,17 @@ def mode_order(params: dict, env: EnvParams, num_selected: int) -> Array:
     return order
 
 
-def advantages_and_returns(episodes: Episodes, settings: PPOSettings) -> tuple[Array, Array]:
-    """Advantages and value targets, float32 ``[T, E]`` each; the last step of an episode is terminal."""
+def advantages_and_returns(episodes: Episodes, scores: Array, settings: PPOSettings) -> tuple[Array, Array]:
+    """Advantages and value targets; the last step of an episode is terminal.
+
+    Args:
+      episodes: Episodes.
+      scores: float32 ``[E]``, the episodes' rewards in the unit of the critic.
+      settings: PPOSettings.
+
+    Returns:
+      Advantages and returns, float32 ``[T, E]`` each.
+    """
     num_steps = episodes.values.shape[0]
     last = jnp.arange(num_steps) == num_steps - 1
     discount_t = jnp.where(last, 0.0, settings.discount)
@@ -196,7 +212,7 @@ def advantages_and_returns(episodes: Episodes, settings: PPOSettings) -> tuple[A
         after = jnp.append(values[1:], 0.0)
         return generalized_advantage(jnp.where(last, reward, 0.0), discount_t, values, after, settings.gae_lambda)
 
-    advantages = jax.vmap(one, in_axes=(1, 0), out_axes=1)(episodes.values, episodes.rewards)
+    advantages = jax.vmap(one, in_axes=(1, 0), out_axes=1)(episodes.values, scores)
     return advantages, advantages + episodes.values
 
 
@@ -259,7 +275,11 @@ def update(
     rollout_key, *epoch_keys = jax.random.split(key, settings.num_epochs + 1)
     network, optimizer = ActorCritic(env.pool_bits), _optimizer(settings)
     episodes = rollout(rollout_key, state.params, env, num_selected, settings.num_envs)
-    advantages, returns = advantages_and_returns(episodes, settings)
+    first = state.update == 0
+    reward_mean = jnp.where(first, jnp.mean(episodes.rewards), state.reward_mean)
+    reward_std = jnp.where(first, jnp.maximum(jnp.std(episodes.rewards), 1e-6), state.reward_std)
+    scores = (episodes.rewards - reward_mean) / reward_std
+    advantages, returns = advantages_and_returns(episodes, scores, settings)
     loss = functools.partial(ppo_loss, network=network, settings=settings)
 
     def learn(carry, batch):
@@ -288,7 +308,7 @@ def update(
     for reward, order in ((episodes.rewards[top], episodes.actions[:, top]), (mode_reward, mode)):
         best_order = jnp.where(reward > best_reward, order, best_order)
         best_reward = jnp.maximum(reward, best_reward)
-    next_state = PPOState(state.update + 1, params, opt_state, best_reward, best_order)
+    next_state = PPOState(state.update + 1, params, opt_state, reward_mean, reward_std, best_reward, best_order)
     metrics = UpdateMetrics(
         mean_reward=jnp.mean(episodes.rewards),
         max_reward=episodes.rewards[top],

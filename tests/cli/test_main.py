@@ -1,0 +1,210 @@
+"""Whole runs from the command line, in their own process, and every mistake a user can make there."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROW_FIELDS = set(
+    [
+        "method",
+        "selector",
+        "bits",
+        "pool_bits",
+        "dataset",
+        "protocol",
+        "seed",
+        "encoder",
+        "map",
+        "map_at",
+        "map_stable",
+        "map_low",
+        "map_high",
+        "precision_radius2",
+        "empty_balls",
+        "n_query",
+        "n_database",
+        "seconds",
+    ]
+)
+
+
+def run(*arguments, cwd=ROOT, data=None):
+    environment = os.environ | ({"DRLHASH_DATA": str(data)} if data else {})
+    return subprocess.run(
+        [sys.executable, "-m", "drlhash_jax.main", *arguments], capture_output=True, text=True, cwd=cwd, env=environment
+    )
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """A finished smoke run: its directory and what it printed."""
+    workdir = tmp_path_factory.mktemp("runs") / "smoke run"
+    return workdir, run("--config=configs/smoke.py", f"--workdir={workdir}")
+
+
+@pytest.mark.slow
+def test_run_writes_every_artefact(smoke):
+    workdir, done = smoke
+    assert done.returncode == 0, done.stderr
+    names = {path.name for path in workdir.iterdir()}
+    assert names == {
+        *("checkpoints", "codes", "config.json", "metrics.json", "metrics.jsonl", "model", "run.json"),
+        *("selection.json", "split.npz"),
+    }
+    assert "PPO" in done.stdout and "greedy" in done.stdout and str(workdir / "metrics.json") in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_result_rows(smoke):
+    workdir, _ = smoke
+    metrics = json.loads((workdir / "metrics.json").read_text())
+    rows = metrics["results"]
+    assert all(set(row) >= ROW_FIELDS for row in rows)
+    # One row for the pool, six selectors and one direct training at each of two lengths.
+    assert len(rows) == 1 + 2 * (6 + 1)
+    for row in rows:
+        assert 0 <= row["map_low"] <= row["map"] <= row["map_high"] <= 1
+        assert (row["n_query"], row["n_database"]) == (50, 1647)
+    # 1,797 digits less 5 + 10 rows of each of ten classes.
+    assert rows[0]["protocol"] == "balanced-5-10-rest"
+    assert {"map", "map_stable"} <= set(metrics["definitions"])
+
+
+@pytest.mark.slow
+def test_selection_file_is_consistent(smoke):
+    workdir, _ = smoke
+    selection = json.loads((workdir / "selection.json").read_text())
+    evaluations = {}
+    for each in selection["selections"]:
+        for order, mask in zip(each["orders"], each["masks"], strict=True):
+            assert len(set(order)) == each["bits"] == mask.count("1")
+            assert all(mask[bit] == "1" for bit in order)
+        evaluations[each["selector"], each["bits"]] = each["map_evaluations"]
+    # Greedy: 16 + 15 + 14 + 13; PPO: 10 updates of 4 environments and one most probable episode.
+    assert evaluations["greedy", 4] == 58 and evaluations["ppo", 4] == 50
+    curve = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in curve if row["stage"] == "selection_004"] == list(range(10))
+
+
+@pytest.mark.slow
+def test_rerun_finishes_at_once_and_changes_nothing(smoke):
+    workdir, _ = smoke
+    before = (workdir / "metrics.json").read_text(), (workdir / "selection.json").read_text()
+    again = run("--config=configs/smoke.py", f"--workdir={workdir}")
+    assert again.returncode == 0, again.stderr
+    assert "done in" not in again.stderr
+    assert before == ((workdir / "metrics.json").read_text(), (workdir / "selection.json").read_text())
+
+
+@pytest.mark.slow
+def test_interrupted_run_ends_as_the_uninterrupted_one(smoke, tmp_path):
+    workdir, _ = smoke
+    process = subprocess.Popen(
+        [sys.executable, "-m", "drlhash_jax.main", "--config=configs/smoke.py", f"--workdir={tmp_path / 'killed'}"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if line.startswith("encoder"):
+            break
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "killed/metrics.json").exists()
+    resumed = run("--config=configs/smoke.py", f"--workdir={tmp_path / 'killed'}")
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ("codes/query.npy", "codes/database.npy", "codes/train_heldout.npy", "model/params.safetensors"):
+        assert (workdir / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
+    numbers = lambda folder: [
+        {key: value for key, value in row.items() if key != "seconds"}
+        for row in json.loads((folder / "metrics.json").read_text())["results"]
+    ]
+    assert numbers(workdir) == numbers(tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_label_only_data_run_stage_1(tmp_path, shared_data):
+    done = run(
+        "--config=configs/coco_labels.py",
+        f"--workdir={tmp_path / 'coco'}",
+        "--config.target_codes.num_epochs=3",
+        data=shared_data.resolve(),
+    )
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "coco/run.json").read_text())
+    assert facts["rows"] == {"query": 5000, "train": 10000, "database": 117218}
+    assert facts["unlabelled_training_rows"] == 0
+    assert np.load(tmp_path / "coco/codes/train_target.npy").shape == (10000, 8)
+
+
+def write_arrays(path, **changes):
+    rng = np.random.default_rng(0)
+    arrays = {"features": rng.normal(size=(60, 4)).astype(np.float32), "labels": np.arange(60) % 3} | changes
+    np.savez(path, **arrays)
+    return path
+
+
+# Arguments, and words that the one line of the answer must hold.
+MISTAKES = {
+    "flag": (["--confg=x"], ["confg", "config"]),
+    "field": (["--config.pool_bit=3"], ["pool_bit"]),
+    "type": (["--config.pool_bits=many"], ["pool_bits", "many"]),
+    "config file": (["--config=configs/digit.py"], ["digit.py", "did you mean configs/digits.py"]),
+    "command": (["trian"], ["trian", "did you mean train"]),
+    "zero bits": (["--config.bits=0,16"], ["bits=0", "1 to pool_bits=64"]),
+    "p above pool": (["--config.bits=65"], ["bits=65", "pool_bits=64"]),
+    "no pool": (["--config.pool_bits=0"], ["pool_bits=0"]),
+    "encoder": (["--config.encoder.name=alexnett"], ["alexnett", "did you mean alexnet"]),
+    "protocol": (["--config.data.protocol=C-55"], ["C-55", "did you mean C-5"]),
+    "encoder for other input": (["--config.encoder.name=mlp", "--config.encoder.options={}"], ["mlp", "images"]),
+    "workdir is a file": (["--workdir=README.md"], ["README.md", "is a file"]),
+    "workdir of others": (["--workdir=configs"], ["configs", "other files"]),
+    "workdir cannot be made": (["--workdir=/proc/nowhere/run"], ["/proc/nowhere", "cannot be written"]),
+}
+
+
+@pytest.mark.parametrize("arguments, words", [pytest.param(*case, id=name) for name, case in MISTAKES.items()])
+def test_mistakes_get_one_line(arguments, words, tmp_path):
+    has_workdir = any(argument.startswith("--workdir") for argument in arguments)
+    done = run(*arguments, *([] if has_workdir else [f"--workdir={tmp_path / 'run'}"]))
+    lines = [line for line in done.stderr.splitlines() if line.startswith("drlhash_jax: ")]
+    assert done.returncode == 1, done.stderr
+    assert len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+DATA_MISTAKES = {
+    "NaN": ({"features": np.array([[1.0, np.nan]] * 60, np.float32)}, ["NaN", "row 0"]),
+    "rows": ({"labels": np.arange(59) % 3}, ["60 rows", "59 rows"]),
+    "shape": ({"features": np.zeros((60, 2, 2), np.float32)}, ["(60, 2, 2)"]),
+    "one class": ({"labels": np.zeros(60, int)}, ["1 class"]),
+    "objects": ({"labels": np.array(["a"] * 60)}, ["labels are <U1"]),
+}
+
+
+@pytest.mark.parametrize("changes, words", [pytest.param(*case, id=name) for name, case in DATA_MISTAKES.items()])
+def test_wrong_data_get_one_line(changes, words, tmp_path):
+    path = write_arrays(tmp_path / "mine.npz", **changes)
+    done = run(
+        *("--config=configs/smoke.py", f"--workdir={tmp_path / 'run'}", "--config.data.source=arrays"),
+        *(f"--config.data.path={path}", "--config.encoder.name=mlp", "--config.encoder.options={}"),
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("drlhash_jax: ")]
+    assert done.returncode == 1, done.stderr
+    assert len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_config_in_the_same_workdir_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text(json.dumps({"config": {"seed": 7}}))
+    done = run("--config=configs/smoke.py", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 1 and "another config" in done.stderr and "Traceback" not in done.stderr
