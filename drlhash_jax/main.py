@@ -7,6 +7,7 @@ Re-running a command with the same workdir resumes it, or finishes at once. Exit
 import difflib
 import hashlib
 import json
+import logging as python_logging
 import sys
 from pathlib import Path
 
@@ -53,8 +54,10 @@ def _parse_flags(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(_with_config_path(argv))
     except (flags.Error, UserError, AttributeError, KeyError, TypeError, ValueError, SyntaxError, OSError) as error:
-        message = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
-        print(f"drlhash_jax: {message}", file=sys.stderr)
+        # ml_collections reports an unknown field as an AttributeError around a KeyError around the message.
+        inner = error.args[0] if error.args else error
+        text = f"no such config field: {inner.args[0]}" if isinstance(inner, KeyError) else str(error)
+        print(f"drlhash_jax: {' '.join(text.split())}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -69,6 +72,8 @@ def _default_workdir() -> str:
 
 
 def _train(workdir: str) -> None:
+    # Not worth a line on machines without a TPU.
+    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
     # Imported here: flags are answered without waiting for the array libraries to load.
     from drlhash_jax import io
     from drlhash_jax.pipeline import train_and_evaluate
