@@ -11,9 +11,8 @@ import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
-from absl import logging
 
-from drlhash_jax import bit_selection, data, encoders, io, mapping, retrieval, target_codes
+from drlhash_jax import bit_selection, data, encoders, io, mapping, results, retrieval, target_codes
 from drlhash_jax.config import check_against_data, check_config
 from drlhash_jax.types import Array, BitSelection, UserError
 
@@ -88,14 +87,14 @@ def _target_codes(run: _Run, num_bits: int) -> np.ndarray:
     settings = target_codes.TargetCodeSettings(**run.config.target_codes)
 
     def compute() -> dict[str, np.ndarray]:
-        with io.StageProgress(f"target codes, {num_bits} bits", settings.num_epochs):
+        with io.StageProgress(f"target codes, {num_bits} bits", settings.num_epochs) as progress:
             result = target_codes.infer_target_codes(
                 run.key("target_codes", num_bits), run.train_labels, num_bits, settings
             )
+            progress.update(settings.num_epochs, f"{result.path} path, loss {result.loss[-1]:.4f}")
         for epoch in range(0, settings.num_epochs, 50):
             run.workdir.metrics.write(name, epoch, loss=result.loss[epoch])
         run.workdir.metrics.write(name, settings.num_epochs - 1, loss=result.loss[-1])
-        logging.info("%s: %s path, loss %.4f", name, result.path, result.loss[-1])
         return {"codes": result.codes, "loss": result.loss, "path": np.array(result.path)}
 
     return run.workdir.stage(name, compute)["codes"]
@@ -241,30 +240,10 @@ def _selection(run: _Run, env: bit_selection.EnvParams, num_selected: int) -> di
     return nested
 
 
-def _measure(run: _Run, query: np.ndarray, database: np.ndarray) -> dict[str, float]:
-    """The retrieval numbers of one set of codes, rounded to six digits."""
-    labels = run.dataset.labels
-    arguments = query, database, labels[run.split.query], labels[run.split.database]
-    top_k = run.config.top_k or None
-    metrics = retrieval.evaluate(*arguments, top_k=top_k)
-    stable = retrieval.stable_map(*arguments, top_k=top_k)
-    # NaN, where no query has anything to find, becomes null in the files.
-    number = lambda value: round(value, 6) if np.isfinite(value) else None
-    return {
-        "map": number(metrics.map),
-        "map_at": top_k,
-        "map_stable": number(stable),
-        "map_low": number(metrics.map_low),
-        "map_high": number(metrics.map_high),
-        "precision_radius2": number(metrics.precision_radius2),
-        "empty_balls": number(metrics.empty_balls),
-        "n_query": metrics.num_queries,
-        "n_query_without_relevant": metrics.num_without_relevant,
-        "n_database": len(run.split.database),
-    }
-
-
-def _row(run: _Run, selector: str, bits: int, pool_bits: int, seconds: float, measured: dict) -> dict:
+def _row(run: _Run, selector: str, bits: int, pool_bits: int, seconds: float, codes: list[tuple]) -> dict:
+    """Result row of one selector, or of an encoder as trained; codes are (query, database) pairs, one a draw."""
+    labels = run.dataset.labels[run.split.query], run.dataset.labels[run.split.database]
+    measured = [results.measure(*pair, *labels, run.config.top_k or None) for pair in codes]
     return {
         "method": "drlhash",
         "selector": selector,
@@ -274,71 +253,31 @@ def _row(run: _Run, selector: str, bits: int, pool_bits: int, seconds: float, me
         "protocol": run.split.protocol,
         "seed": run.config.seed,
         "encoder": run.config.encoder.name,
-        **measured,
+        **results.average(measured),
         "seconds": round(seconds, 3),
     }
 
 
-def _selection_row(run: _Run, selector: str, found: dict[str, np.ndarray], pool: _Encoded) -> dict:
-    """Result row of one selector; several draws become their mean, with `map_sd` and `num_draws`."""
-    measured = [_measure(run, pool.query[:, order], pool.database[:, order]) for order in found["order"]]
-    summary = dict(measured[0])
-    if len(measured) > 1:
-        for name in ("map", "map_stable", "map_low", "map_high", "precision_radius2", "empty_balls"):
-            values = [each[name] for each in measured]
-            summary[name] = None if None in values else round(float(np.mean(values)), 6)
-        values = [each["map"] for each in measured]
-        summary["map_sd"] = None if None in values else round(float(np.std(values, ddof=1)), 6)
-        summary["num_draws"] = len(measured)
-    bits = found["order"].shape[1]
-    return _row(run, selector, bits, pool.query.shape[1], float(found["seconds"]), summary)
-
-
-_DEFINITIONS = {
-    "map": "mean over queries of average precision, exact expectation over random order of equal Hamming distances; "
-    "divided by min(relevant rows, map_at)",
-    "map_at": "ranks that count; null for all",
-    "map_stable": "the same with equal distances in database order",
-    "map_low": "the same with every tie broken against the query",
-    "map_high": "the same with every tie broken for the query",
-    "map_sd": "standard deviation (n - 1) over num_draws random selections; the row's other numbers are their means",
-    "precision_radius2": "mean precision within Hamming distance 2, an empty ball counting 0",
-    "empty_balls": "share of queries without any row within distance 2",
-    "n_query": "queries that count; those without any relevant row are left out and counted in "
-    "n_query_without_relevant",
-    "selector": "how the bits were chosen from the pool; none: no choice, an encoder trained at this length",
-    "seconds": "wall time of the row's own stage on the machine in run.json",
-}
+def _encoder_row(run: _Run, encoded: _Encoded) -> dict:
+    bits = encoded.query.shape[1]
+    seconds = run.workdir.seconds(f"mapping_{bits:03d}")
+    return _row(run, "none", bits, bits, seconds, [(encoded.query, encoded.database)])
 
 
 def _write_selections(run: _Run, env: bit_selection.EnvParams, selections: dict[int, dict]) -> None:
-    pool_bits = env.pool_bits
-    rows = []
-    for bits, by_selector in selections.items():
-        for selector, found in by_selector.items():
-            masks = [np.isin(np.arange(pool_bits), order).astype(int) for order in found["order"]]
-            rows.append(
-                {
-                    "bits": bits,
-                    "selector": selector,
-                    "orders": found["order"].tolist(),
-                    "masks": ["".join(map(str, mask)) for mask in masks],
-                    "rewards": [round(float(reward), 6) for reward in found["reward"]],
-                    "map_evaluations": int(found["evaluations"]),
-                    "seconds": round(float(found["seconds"]), 3),
-                }
-            )
     reward = {
         "codes": run.config.reward.codes,
         "queries": int(np.sum(env.query.weights)),
         "database": int(np.sum(env.database.weights)),
-        "all_bits": round(float(bit_selection.order_reward(env, np.arange(pool_bits))), 6),
+        "all_bits": round(float(bit_selection.order_reward(env, np.arange(env.pool_bits))), 6),
     }
-    curves = "the learning curve of PPO is in metrics.jsonl, stages selection_*"
-    io.write_json(
-        run.workdir.path / "selection.json",
-        {"pool_bits": pool_bits, "reward": reward, "learning_curve": curves, "selections": rows},
-    )
+    value = {
+        "pool_bits": env.pool_bits,
+        "reward": reward,
+        "learning_curve": "metrics.jsonl, stages selection_*",
+        "selections": results.selection_rows(env.pool_bits, selections),
+    }
+    io.write_json(run.workdir.path / "selection.json", value)
 
 
 def _write_pool(run: _Run, pool: _Encoded, targets: np.ndarray, heldout: np.ndarray | None, orders: dict) -> None:
@@ -360,8 +299,8 @@ def _write_pool(run: _Run, pool: _Encoded, targets: np.ndarray, heldout: np.ndar
     )
 
 
-def _select_and_measure(run: _Run, targets: np.ndarray, pool: _Encoded, rows: list[dict]) -> None:
-    """Stage 3 at every length; appends its result rows and writes the selections and the pool."""
+def _select_and_measure(run: _Run, targets: np.ndarray, pool: _Encoded) -> list[dict]:
+    """Stage 3 at every length: its result rows. Writes the selections and the pool."""
     fitted = run.config.reward.codes == "fitted"
     heldout = None if fitted else _heldout_codes(run, targets)
     env = _reward_environment(run, pool.train if fitted else heldout)
@@ -372,9 +311,12 @@ def _select_and_measure(run: _Run, targets: np.ndarray, pool: _Encoded, rows: li
     }
     _write_selections(run, env, selections)
     _write_pool(run, pool, targets, heldout, orders)
-    for by_selector in selections.values():
+    rows = []
+    for bits, by_selector in selections.items():
         for selector, found in by_selector.items():
-            rows.append(_selection_row(run, selector, found, pool))
+            codes = [(pool.query[:, order], pool.database[:, order]) for order in found["order"]]
+            rows.append(_row(run, selector, bits, env.pool_bits, float(found["seconds"]), codes))
+    return rows
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> list[dict]:
@@ -397,19 +339,13 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> list[
         io.save_codes(run.workdir.path / "codes/train_target", targets)
         return []
     pool = _mapping(run, targets)
-    pool_seconds = run.workdir.seconds(f"mapping_{config.pool_bits:03d}")
-    rows = [
-        _row(run, "none", config.pool_bits, config.pool_bits, pool_seconds, _measure(run, pool.query, pool.database))
-    ]
-    if config.last_stage == "selection":
-        _select_and_measure(run, targets, pool, rows)
-        for bits in config.bits if config.train_direct else ():
-            if bits == config.pool_bits:
-                continue
-            direct = _mapping(run, _target_codes(run, bits))
-            seconds = run.workdir.seconds(f"mapping_{bits:03d}")
-            rows.append(_row(run, "none", bits, bits, seconds, _measure(run, direct.query, direct.database)))
-    else:
+    rows = [_encoder_row(run, pool)]
+    if config.last_stage == "mapping":
         _write_pool(run, pool, targets, None, {})
-    io.write_json(run.workdir.path / "metrics.json", {"definitions": _DEFINITIONS, "results": rows})
+    else:
+        rows += _select_and_measure(run, targets, pool)
+        if config.train_direct:
+            lengths = [bits for bits in config.bits if bits != config.pool_bits]
+            rows += [_encoder_row(run, _mapping(run, _target_codes(run, bits))) for bits in lengths]
+    io.write_json(run.workdir.path / "metrics.json", {"definitions": results.DEFINITIONS, "results": rows})
     return rows

@@ -18,7 +18,11 @@ ALLOWED = {
     "data": {"types"},
     "config": {"types", "data", "encoders", "mapping", "target_codes"},
     "io": {"types", "encoders"},
-    "pipeline": {"types", "retrieval", "target_codes", "encoders", "mapping", "bit_selection", "data", "io", "config"},
+    "results": {"types", "retrieval"},
+    "pipeline": {
+        *("types", "retrieval", "target_codes", "encoders", "mapping", "bit_selection"),
+        *("data", "io", "config", "results"),
+    },
     "main": {"types", "io", "pipeline"},
 }
 PURE = ("types", "retrieval", "target_codes", "encoders", "mapping", "bit_selection")

@@ -16,6 +16,7 @@ class StageProgress:
     def __init__(self, title: str, total: int):
         self._title, self._total = title, total
         self._started = self._last = time.monotonic()
+        self._note = ""
         self._bar = None
         if sys.stderr.isatty():
             columns = TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -29,6 +30,7 @@ class StageProgress:
 
     def update(self, done: int, note: str = "") -> None:
         """Shows that `done` of the total steps are finished."""
+        self._note = note
         if self._bar:
             self._bar.update(self._task, completed=done, note=note)
         elif time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
@@ -42,4 +44,5 @@ class StageProgress:
             self._bar.stop()
         elif kind is None:
             seconds = time.monotonic() - self._started
-            print(f"{self._title}: done in {seconds:.1f} s", file=sys.stderr, flush=True)
+            note = f", {self._note}" if self._note else ""
+            print(f"{self._title}: done in {seconds:.1f} s{note}", file=sys.stderr, flush=True)
