@@ -47,7 +47,7 @@ def imported_modules(path):
                 yield node.module
 
 
-@pytest.mark.parametrize("room, path", room_files(), ids=lambda each: getattr(each, "stem", each))
+@pytest.mark.parametrize("room, path", list(room_files()), ids=lambda each: getattr(each, "stem", each))
 def test_imports_run_one_way(room, path):
     for module in imported_modules(path):
         parts = module.split(".")

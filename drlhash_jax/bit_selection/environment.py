@@ -75,9 +75,8 @@ def action_mask(state: EnvState, num_selected: int) -> Array:
 
 def select(state: EnvState, action: Array, num_selected: int) -> EnvState:
     """The next state, without its reward. An illegal action changes nothing."""
-    legal = action_mask(state, num_selected)[action]
-    selected = state.selected.at[action].set(state.selected[action] | legal)
-    return EnvState(selected, state.t + legal)
+    chosen = (jnp.arange(state.selected.shape[0]) == action) & action_mask(state, num_selected)
+    return EnvState(state.selected | chosen, state.t + jnp.any(chosen))
 
 
 def mask_of(order: Array, pool_bits: int) -> Array:

@@ -35,7 +35,7 @@ def select_random(key: Array, env: EnvParams, num_selected: int) -> BitSelection
 def bit_entropy(env: EnvParams) -> Array:
     """Entropy in bits of each pool bit over the reward's database: float32 ``[k]``."""
     place = jnp.arange(env.pool_bits)
-    bits = (env.database.codes[:, place // 32] >> (31 - place % 32).astype(jnp.uint32)) & 1
+    bits = (env.database.codes[:, place // 32] >> (31 - place % 32).astype(jnp.uint32)[None]) & 1
     weights = env.database.weights[:, None]
     ones = jnp.sum(bits.astype(jnp.int32) * weights, axis=0) / jnp.sum(weights)
     return (jax.scipy.special.entr(ones) + jax.scipy.special.entr(1.0 - ones)) / jnp.log(2.0)

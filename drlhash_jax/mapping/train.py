@@ -137,6 +137,11 @@ def _train_epoch(
     return state, jnp.mean(losses)
 
 
+@functools.partial(jax.jit, static_argnames="encoder")
+def _init_params(key, sample, *, encoder):
+    return encoder.init(key, sample)["params"]
+
+
 def fit_encoder(
     key: Array,
     encoder: nn.Module,
@@ -177,7 +182,7 @@ def fit_encoder(
         num_steps,
     )
     sample = prepare_inputs(jnp.asarray(inputs[:1]), spec.mean, spec.scale, spec.image_size)
-    params = jax.jit(encoder.init)(init_key, sample)["params"]
+    params = _init_params(init_key, sample, encoder=encoder)
     state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))
     inputs, codes, rows = jnp.asarray(inputs), jnp.asarray(codes), jnp.asarray(rows, jnp.int32)
     for epoch in range(settings.num_epochs):

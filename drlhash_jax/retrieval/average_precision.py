@@ -95,20 +95,34 @@ def average_precision(
     """
     if ties not in TIES:
         raise ValueError(f"ties={ties!r}: choose one of {', '.join(TIES)}")
-    if denominator not in DENOMINATORS:
-        raise ValueError(f"denominator={denominator!r}: choose one of {', '.join(DENOMINATORS)}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k={top_k}: must be at least 1, or None for all ranks")
     c, r = counts
     chex.assert_equal_shape([c, r])
     C = jnp.cumsum(c, axis=-1) - c
     R = jnp.cumsum(r, axis=-1) - r
     T = c if top_k is None else jnp.clip(top_k - C, 0, c)
     precisions = jnp.sum(_BLOCKS[ties](c, r, C, R, T), axis=-1)
-    relevant = jnp.sum(r, axis=-1)
+    return precisions / best_possible(counts, top_k, denominator)
+
+
+def best_possible(counts: DistanceCounts, top_k: int | None, denominator: str) -> Array:
+    """What a sum of precisions is divided by: int32 ``[...]``, at least 1.
+
+    Args:
+      counts: int32 counts ``[..., D]``.
+      top_k: ranks that count; None for all.
+      denominator: see `average_precision`.
+
+    Raises:
+      ValueError: unknown `denominator`, or top_k < 1.
+    """
+    if denominator not in DENOMINATORS:
+        raise ValueError(f"denominator={denominator!r}: choose one of {', '.join(DENOMINATORS)}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k={top_k}: must be at least 1, or None for all ranks")
+    relevant = jnp.sum(counts.relevant, axis=-1)
     if denominator == "min" and top_k is not None:
         relevant = jnp.minimum(relevant, top_k)
-    return precisions / jnp.maximum(relevant, 1)
+    return jnp.maximum(relevant, 1)
 
 
 def has_relevant(counts: DistanceCounts) -> Array:

@@ -39,7 +39,7 @@ def share_label(query: Array, database: Array) -> Array:
     """
     if database.ndim == 1:
         return (query == database) & (query >= 0)
-    return jnp.any((query & database) != 0, axis=-1)
+    return jnp.any((query[None] & database) != 0, axis=-1)
 
 
 def count_by_distance(

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from drlhash_jax.retrieval.grouping import pack_distinct
-from drlhash_jax.retrieval.metrics import mean_average_precision, retrieval_metrics
+from drlhash_jax.retrieval.metrics import check_shapes, mean_average_precision, retrieval_metrics
 from drlhash_jax.types import RetrievalMetrics
 
 
@@ -41,7 +41,11 @@ def evaluate(
 
     Returns:
       RetrievalMetrics of Python floats and ints.
+
+    Raises:
+      ValueError: shapes that do not fit.
     """
+    check_shapes(query_codes, database_codes, query_labels, database_labels)
     query = pack_distinct(query_codes, query_labels)
     database = pack_distinct(database_codes, database_labels)
     metrics = _retrieval_metrics(query, database, max_distance=query_codes.shape[1], top_k=top_k)

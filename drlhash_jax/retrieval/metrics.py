@@ -26,22 +26,25 @@ def pack_rows(codes: Array, labels: Array, weights: Array | None = None) -> Pack
 
     Returns:
       PackedRows of N rows.
-
-    Raises:
-      ValueError: the arrays differ in their number of rows.
     """
-    if codes.shape[0] != labels.shape[0]:
-        raise ValueError(f"{codes.shape[0]} rows of codes but {labels.shape[0]} rows of labels")
     if weights is None:
         weights = jnp.ones(codes.shape[0], jnp.int32)
     return PackedRows(pack_words(codes), pack_labels(labels), weights)
 
 
-def _pack_pair(query_codes, database_codes, query_labels, database_labels) -> tuple[PackedRows, PackedRows]:
+def check_shapes(query_codes, database_codes, query_labels, database_labels) -> None:
+    """Raises ValueError where codes ``[Q, K]`` and ``[N, K]`` or labels ``[Q(, C)]`` and ``[N(, C)]`` do not fit."""
+    for codes, labels in ((query_codes, query_labels), (database_codes, database_labels)):
+        if codes.shape[0] != labels.shape[0]:
+            raise ValueError(f"{codes.shape[0]} rows of codes but {labels.shape[0]} rows of labels")
     if query_codes.shape[1] != database_codes.shape[1]:
         raise ValueError(f"query codes have {query_codes.shape[1]} bits, database codes {database_codes.shape[1]}")
     if query_labels.shape[1:] != database_labels.shape[1:]:
         raise ValueError(f"query labels {query_labels.shape} and database labels {database_labels.shape} do not fit")
+
+
+def _pack_pair(query_codes, database_codes, query_labels, database_labels) -> tuple[PackedRows, PackedRows]:
+    check_shapes(query_codes, database_codes, query_labels, database_labels)
     return pack_rows(query_codes, query_labels), pack_rows(database_codes, database_labels)
 
 

@@ -23,6 +23,7 @@ def pack_words(bits: Array) -> Array:
     grouped = jnp.pad(jnp.asarray(bits).astype(jnp.uint32), padding)
     grouped = grouped.reshape(*bits.shape[:-1], num_words, WORD_BITS)
     place = jnp.arange(WORD_BITS - 1, -1, -1, dtype=jnp.uint32)
+    place = jnp.expand_dims(place, range(grouped.ndim - 1))
     return jnp.sum(grouped << place, axis=-1, dtype=jnp.uint32)
 
 

@@ -8,6 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from drlhash_jax.retrieval.average_precision import best_possible
 from drlhash_jax.retrieval.counting import count_by_distance, hamming_distance, share_label
 from drlhash_jax.types import Array, PackedRows
 
@@ -32,6 +33,7 @@ def stable_average_precision(
     """
     chex.assert_rank([query.codes, database.codes], [2, 2])
     counts = count_by_distance(query, database, max_distance=max_distance)
+    divisor = best_possible(counts, top_k, denominator)
     num_queries = query.codes.shape[0]
     each = jnp.arange(num_queries)
     # Ranks so far and relevant ranks so far at each distance, starting where the block starts.
@@ -52,7 +54,4 @@ def stable_average_precision(
 
     start = (rank, hits, jnp.zeros(num_queries, jnp.float32))
     (_, _, total), _ = jax.lax.scan(step, start, database)
-    relevant = jnp.sum(counts.relevant, axis=-1)
-    if denominator == "min" and top_k is not None:
-        relevant = jnp.minimum(relevant, top_k)
-    return total / jnp.maximum(relevant, 1)
+    return total / divisor

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from drlhash_jax.bit_selection import EnvParams, PPOSettings
+from drlhash_jax.bit_selection import ActorCritic, EnvParams, PPOSettings
 from drlhash_jax.retrieval import pack_distinct
 
 
@@ -96,5 +96,11 @@ def small_env():
 
 @pytest.fixture(scope="session")
 def small_settings():
-    """Settings that run in a moment; tests that share them share their compiled programs."""
-    return PPOSettings(num_updates=10, num_envs=4, num_epochs=2, num_minibatches=2, learning_rate=1e-3)
+    """Settings that run in a moment and never stop early; tests that share them share their compiled programs."""
+    return PPOSettings(num_updates=8, num_envs=4, num_epochs=2, num_minibatches=2, learning_rate=1e-3, max_kl=1e9)
+
+
+@pytest.fixture(scope="session")
+def small_params():
+    """Initial parameters of the actor-critic over 6 bits."""
+    return ActorCritic(pool_bits=6).init(jax.random.key(0), np.zeros(6, bool))["params"]

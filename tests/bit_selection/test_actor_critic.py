@@ -107,33 +107,28 @@ def test_batches_are_rows():
         np.testing.assert_allclose(probs[row], softmax_over_legal(*cases[row]), rtol=1e-4, atol=1e-7)
 
 
-@pytest.fixture(scope="module")
-def network_params():
-    return jax.jit(ActorCritic(pool_bits=12).init)(jax.random.key(0), jnp.zeros(12, bool))["params"]
-
-
-def test_networks(network_params):
-    apply = jax.jit(ActorCritic(pool_bits=12).apply)
-    masks = jax.random.bernoulli(jax.random.key(1), 0.5, (5, 12))
-    logits, values = apply({"params": network_params}, masks)
-    assert logits.shape == (5, 12) and values.shape == (5,)
+def test_networks(small_params):
+    apply = jax.jit(ActorCritic(pool_bits=6).apply)
+    masks = jax.random.bernoulli(jax.random.key(1), 0.5, (5, 6))
+    logits, values = apply({"params": small_params}, masks)
+    assert logits.shape == (5, 6) and values.shape == (5,)
     assert logits.dtype == values.dtype == jnp.float32
     # The first policy is nearly uniform, whatever is selected.
-    np.testing.assert_allclose(jax.nn.softmax(logits, axis=-1), np.full((5, 12), 1 / 12), atol=0.01)
+    np.testing.assert_allclose(jax.nn.softmax(logits, axis=-1), np.full((5, 6), 1 / 6), atol=0.01)
     # But it looks at the mask.
     assert np.ptp(np.asarray(logits), axis=0).max() > 0 and np.ptp(np.asarray(values)) > 0
-    one = apply({"params": network_params}, masks[2])
+    one = apply({"params": small_params}, masks[2])
     np.testing.assert_allclose(one.logits, logits[2], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(one.value, values[2], rtol=1e-5, atol=1e-6)
 
 
-def test_policy_and_value_share_no_parameters(network_params):
-    masks = jnp.arange(24).reshape(2, 12) % 3 == 0
+def test_policy_and_value_share_no_parameters(small_params):
+    masks = jnp.arange(12).reshape(2, 6) % 5 == 0
     touched = {}
     for field in ("logits", "value"):
-        total = lambda p, field=field: jnp.sum(getattr(ActorCritic(12).apply({"params": p}, masks), field) ** 2)
-        gradient = jax.jit(jax.grad(total))(network_params)
+        total = lambda p, field=field: jnp.sum(getattr(ActorCritic(6).apply({"params": p}, masks), field) ** 2)
+        gradient = jax.jit(jax.grad(total))(small_params)
         touched[field] = {layer for layer, leaves in gradient.items() if any(x.any() for x in leaves.values())}
     assert touched["logits"] and touched["value"]
     assert not touched["logits"] & touched["value"]
-    assert touched["logits"] | touched["value"] == set(network_params)
+    assert touched["logits"] | touched["value"] == set(small_params)

@@ -165,9 +165,9 @@ def test_best_of_very_many_is_the_best_of_all(small_env):
 
 def test_ppo_counts_its_rewards_and_reports(small_env, small_settings):
     calls = []
-    settings = small_settings._replace(num_updates=8)
+    assert small_settings.num_updates == 8 and small_settings.num_envs == 4
     on_chunk = lambda done, metrics: calls.append((done, np.asarray(metrics.best_reward)))
-    selection = select_ppo(jax.random.key(0), small_env, 3, settings, 5, on_chunk)
+    selection = select_ppo(jax.random.key(0), small_env, 3, small_settings, 5, on_chunk)
     # 8 updates are rounded up to two calls of 5; an update pays 4 episodes and the most probable one.
     assert [done for done, _ in calls] == [5, 10]
     assert selection.num_evaluations == 10 * (4 + 1)

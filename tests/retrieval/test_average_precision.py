@@ -1,6 +1,5 @@
 """Tests of tie-aware average precision: golden numbers, enumeration of all tie orders, accuracy at scale."""
 
-import functools
 import itertools
 import math
 from fractions import Fraction
@@ -15,7 +14,7 @@ from drlhash_jax.retrieval import average_precision, has_relevant, mean_average_
 from drlhash_jax.retrieval.average_precision import harmonic_difference
 from drlhash_jax.types import DistanceCounts
 
-OPTIONS = [(None, "min"), (1, "min"), (2, "min"), (3, "all"), (4, "min"), (4, "all"), (100, "min")]
+OPTIONS = [(None, "min"), (1, "min"), (3, "min"), (3, "all"), (100, "min")]
 
 
 def counts_of(total, relevant):
@@ -113,7 +112,7 @@ def test_golden_mean_over_queries():
     assert float(value) == pytest.approx(2 / 3, rel=1e-6)
 
 
-@pytest.mark.parametrize("num_rows, num_bits", [(5, 1), (6, 2), (7, 3)])
+@pytest.mark.parametrize("num_rows, num_bits", [(6, 1), (7, 3)])
 def test_equals_enumeration_of_tie_orders(num_rows, num_bits):
     rng = np.random.default_rng(num_rows)
     cases = 40
@@ -133,10 +132,15 @@ def test_equals_enumeration_of_tie_orders(num_rows, num_bits):
             expected[*option, "optimistic"].append(math.nan if nothing else float(max(values)))
             expected[*option, "pessimistic"].append(math.nan if nothing else float(min(values)))
 
-    for (top_k, denominator, ties), values in expected.items():
-        one = functools.partial(mean_average_precision, top_k=top_k, ties=ties, denominator=denominator)
-        got = jax.jit(jax.vmap(one))(query, database, query_labels, labels)
-        np.testing.assert_allclose(got, values, rtol=2e-6, atol=1e-7, err_msg=f"{top_k} {denominator} {ties}")
+    def one(*data):
+        return [
+            mean_average_precision(*data, top_k=top_k, ties=ties, denominator=denominator)
+            for top_k, denominator, ties in expected
+        ]
+
+    results = jax.jit(jax.vmap(one))(query, database, query_labels, labels)
+    for options, got in zip(expected, results):
+        np.testing.assert_allclose(got, expected[options], rtol=2e-6, atol=1e-7, err_msg=str(options))
 
 
 def test_rank_by_rank_oracle_equals_enumeration():
@@ -155,6 +159,8 @@ def test_rank_by_rank_oracle_equals_enumeration():
 def test_equals_sklearn_without_ties():
     rng = np.random.default_rng(0)
     num_bits, num_rows = 70, 60
+    rules = ("expected", "optimistic", "pessimistic", "stable")
+    under_all_rules = jax.jit(lambda *data: [mean_average_precision(*data, ties=ties) for ties in rules])
     for _ in range(5):
         query = rng.integers(0, 2, num_bits)
         distances = rng.permutation(num_bits + 1)[:num_rows]
@@ -162,9 +168,8 @@ def test_equals_sklearn_without_ties():
         labels = rng.integers(0, 3, num_rows)
         relevant = labels == labels[0]
         expected = average_precision_score(relevant, -distances)
-        for ties in ("expected", "optimistic", "pessimistic", "stable"):
-            value = mean_average_precision(query[None], database, labels[:1], labels, ties=ties)
-            assert float(value) == pytest.approx(expected, abs=1e-6)
+        values = under_all_rules(query[None], database, labels[:1], labels)
+        np.testing.assert_allclose(values, [expected] * len(rules), rtol=0, atol=1e-6)
 
 
 def test_bounds_enclose_the_expectation():
