@@ -34,8 +34,8 @@ def test_matches_softmax_over_legal_actions(seed, scale):
     np.testing.assert_allclose(policy.probs, expected, rtol=1e-4, atol=1e-7)
     assert (np.asarray(policy.probs)[~mask] == 0.0).all()
     legal = np.flatnonzero(mask)
-    # log_prob of very improbable legal actions is still their difference of logits.
-    exact = [logits[i] - np.log(sum(np.exp(np.float64(logits[j]) - logits[i]) for j in legal)) - logits[i] for i in legal]
+    # Very improbable legal actions have a log-probability too: -log sum_j exp(x_j - x_i).
+    exact = [-np.log(sum(np.exp(np.float64(logits[j]) - logits[i]) for j in legal)) for i in legal]
     np.testing.assert_allclose(jax.vmap(policy.log_prob)(jnp.asarray(legal)), exact, rtol=1e-4, atol=1e-5)
     entropy = -sum(p * np.log(p) for p in expected if p > 0)
     np.testing.assert_allclose(policy.entropy(), entropy, rtol=1e-4, atol=1e-5)

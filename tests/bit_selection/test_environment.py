@@ -95,8 +95,8 @@ def test_all_bits_give_plain_map(make_data, make_env, reference_map):
 
 
 def test_no_bit_gives_the_prior(make_data, make_env):
-    # Every distance is 0, one block of ties. For 2 relevant of 3 rows: positions have precision 1, (1 + 1/2)/2 = 3/4 and
-    # (1 + 1)/3 = 2/3 given that they are relevant (probability 2/3): AP = 2/3 (1 + 3/4 + 2/3) / 2 = 29/36.
+    # Every distance is 0, one block of ties. With 2 relevant of 3 rows, a place is relevant with probability 2/3, and
+    # its precision then is 1, (1 + 1/2)/2 = 3/4 or (1 + 1)/3 = 2/3: AP = 2/3 (1 + 3/4 + 2/3)/2 = 29/36.
     codes = np.array([[0, 1], [1, 0], [1, 1]], np.uint8)
     env = make_env((codes[:1], codes, np.array([0]), np.array([0, 0, 1])))
     np.testing.assert_allclose(reward_of(env, jnp.zeros(2, bool)), 29 / 36, rtol=1e-6)

@@ -32,7 +32,8 @@ def test_discount_zero_cuts_the_trajectory():
     discount_t = jnp.array([1.0, 0.0, 1.0, 0.0])
     v_tm1 = jnp.array([0.5, 0.25, 1.0, 2.0])
     v_t = jnp.array([0.25, 1.0, 2.0, 9.0])
-    # Second episode: A_3 = 5 - 2 = 3, A_2 = (0 + 2 - 1) + 3 = 4. First: A_1 = 1 - .25 = .75, A_0 = (.25 - .5) + .75 = .5
+    # Second episode: A_3 = 5 - 2 = 3, A_2 = (0 + 2 - 1) + 3 = 4.
+    # First: A_1 = 1 - .25 = .75, A_0 = (.25 - .5) + .75 = .5.
     np.testing.assert_allclose(generalized_advantage(r_t, discount_t, v_tm1, v_t, 1.0), [0.5, 0.75, 4.0, 3.0])
 
 

@@ -8,9 +8,7 @@ from drlhash_jax.encoders import fit_input_spec, make_encoder
 from drlhash_jax.mapping import MappingSettings, assign_folds, cross_fit_codes, encode_codes, fit_encoder
 
 ENCODER = make_encoder("mlp", 8, hidden=(64,))
-SETTINGS = MappingSettings(
-    num_epochs=40, batch_size=40, optimizer="adam", learning_rate=0.01, head_learning_rate=0.01
-)
+SETTINGS = MappingSettings(num_epochs=40, batch_size=40, optimizer="adam", learning_rate=0.01, head_learning_rate=0.01)
 
 
 @pytest.mark.parametrize(("num_rows", "num_folds"), [(10, 2), (11, 5), (50, 7), (3, 3)])

@@ -38,23 +38,30 @@ def test_codes_do_not_depend_on_the_batch(case):
     np.testing.assert_array_equal(encode_codes(encoder, params, inputs[10:13], spec, batch_size=64), codes[10:13])
 
 
-def test_image_codes_do_not_depend_on_the_batch():
+@pytest.fixture(scope="module")
+def image_case():
     encoder = make_encoder("compact", 6, width=8)
-    images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1)).astype(np.uint8)
-    params = jax.jit(encoder.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+    shapes = jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: 0.3 * rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    return encoder, params, rng.integers(0, 256, (9, 8, 8, 1)).astype(np.uint8)
+
+
+def test_image_codes_do_not_depend_on_the_batch(image_case):
+    encoder, params, images = image_case
     spec = fit_input_spec(images)
     alone = encode_logits(encoder, params, images, spec, batch_size=1)
     np.testing.assert_allclose(encode_logits(encoder, params, images, spec, batch_size=4), alone, rtol=1e-4, atol=1e-5)
 
 
-def test_images_are_resized():
-    encoder = make_encoder("compact", 6, width=8)
-    images = np.full((2, 4, 6, 1), 200, np.uint8)
-    spec = fit_input_spec(images, image_size=8)
-    params = jax.jit(encoder.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+def test_images_are_resized(image_case):
+    encoder, params, _ = image_case
+    constant = np.full((1, 8, 8, 1), 200, np.uint8)
+    wanted = encode_logits(encoder, params, constant, fit_input_spec(constant), batch_size=1)
     # A constant image of another size is the same image.
-    wanted = encode_logits(encoder, params, np.full((1, 8, 8, 1), 200, np.uint8), fit_input_spec(images), batch_size=2)
-    np.testing.assert_allclose(encode_logits(encoder, params, images, spec, 2)[0], wanted[0], rtol=1e-4, atol=1e-5)
+    other = np.full((2, 4, 6, 1), 200, np.uint8)
+    logits = encode_logits(encoder, params, other, fit_input_spec(other, image_size=8), batch_size=1)
+    np.testing.assert_allclose(logits, np.concatenate([wanted, wanted]), rtol=1e-4, atol=1e-5)
 
 
 def test_logit_zero_is_bit_one():

@@ -151,9 +151,7 @@ def test_same_key_same_parameters_and_no_recompilation():
     spec = fit_input_spec(inputs)
     sizes = []
     on_epoch = lambda epoch, loss: sizes.append((epoch, train_module._train_epoch._cache_size()))
-    fit = lambda seed: fit_encoder(
-        jax.random.key(seed), SMALL, inputs, codes, np.arange(200), spec, FAST, on_epoch
-    )
+    fit = lambda seed: fit_encoder(jax.random.key(seed), SMALL, inputs, codes, np.arange(200), spec, FAST, on_epoch)
     first, again, other = fit(0), fit(0), fit(1)
     chex.assert_trees_all_equal(first, again)
     assert (first["head"]["kernel"] != other["head"]["kernel"]).any()

@@ -17,6 +17,9 @@ from drlhash_jax.types import DistanceCounts
 OPTIONS = [(None, "min"), (1, "min"), (3, "min"), (3, "all"), (100, "min")]
 
 
+jitted_average_precision = jax.jit(average_precision, static_argnames=("top_k", "ties", "denominator"))
+
+
 def counts_of(total, relevant):
     return DistanceCounts(jnp.asarray(total, jnp.int32), jnp.asarray(relevant, jnp.int32))
 
@@ -178,7 +181,7 @@ def test_bounds_enclose_the_expectation():
     counts = counts_of(total, rng.binomial(total, 0.3))
     for top_k in (None, 1, 7, 300):
         low, mean, high = (
-            np.asarray(average_precision(counts, top_k=top_k, ties=ties))
+            np.asarray(jitted_average_precision(counts, top_k=top_k, ties=ties))
             for ties in ("pessimistic", "expected", "optimistic")
         )
         assert (low <= mean + 1e-6).all()
@@ -227,10 +230,10 @@ def test_float32_accuracy_at_200000_rows(top_k):
     total, relevant = large_counts()
     counts = counts_of(total, relevant)
     expected = [rank_by_rank_precision(c, r, top_k) for c, r in zip(total.tolist(), relevant.tolist())]
-    np.testing.assert_allclose(average_precision(counts, top_k=top_k), expected, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(jitted_average_precision(counts, top_k=top_k), expected, rtol=0, atol=2e-6)
     for ties, first in (("optimistic", True), ("pessimistic", False)):
         placed = [placed_precision(c, r, first, top_k) for c, r in zip(total.tolist(), relevant.tolist())]
-        np.testing.assert_allclose(average_precision(counts, top_k=top_k, ties=ties), placed, rtol=0, atol=2e-6)
+        np.testing.assert_allclose(jitted_average_precision(counts, top_k=top_k, ties=ties), placed, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("start", [0, 1, 7, 8, 100, 12_345, 1_000_000])
@@ -245,16 +248,16 @@ def test_any_leading_shape():
     rng = np.random.default_rng(5)
     total = rng.integers(0, 9, (2, 3, 5))
     counts = counts_of(total, rng.binomial(total, 0.5))
-    values = average_precision(counts, top_k=6)
+    values = jitted_average_precision(counts, top_k=6)
     assert values.shape == (2, 3)
-    single = average_precision(counts_of(counts.total[1, 2], counts.relevant[1, 2]), top_k=6)
+    single = jitted_average_precision(counts_of(counts.total[1, 2], counts.relevant[1, 2]), top_k=6)
     np.testing.assert_allclose(values[1, 2], single, rtol=1e-6)
 
 
 def test_nothing_relevant():
     counts = counts_of([[2, 1], [2, 1]], [[0, 0], [0, 1]])
     # Second query: its hit is row 3 of 3, 1/3. The first one is 0 by convention and left out of the mean.
-    np.testing.assert_allclose(average_precision(counts), [0, 1 / 3], rtol=1e-6)
+    np.testing.assert_allclose(jitted_average_precision(counts), [0, 1 / 3], rtol=1e-6)
     np.testing.assert_array_equal(has_relevant(counts), [False, True])
     values = jnp.array([jnp.nan, 0.25])
     assert float(mean_over_queries(values, counts, jnp.array([1, 1]))) == 0.25

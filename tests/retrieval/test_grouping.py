@@ -46,8 +46,9 @@ def metrics_of_raw_rows(data, top_k):
     return *(mean_average_precision(*data, top_k=top_k, ties=ties) for ties in rules), precision_within_radius(*data)
 
 
-@pytest.mark.parametrize("kind", ["integer", "multi_hot"])
-@pytest.mark.parametrize("num_bits, top_k", [(1, None), (48, 30)])
+@pytest.mark.parametrize(
+    "kind, num_bits, top_k", [("integer", 48, None), ("multi_hot", 1, None), ("multi_hot", 33, 30)]
+)
 def test_evaluate_equals_metrics_on_raw_rows(kind, num_bits, top_k):
     query, query_labels = repeated_rows(90, num_bits, kind, seed=1)
     database, labels = repeated_rows(400, num_bits, kind, seed=2)

@@ -155,20 +155,20 @@ def maps_of_data(data, options):
 @pytest.mark.parametrize("kind, num_bits", CASES)
 def test_mean_average_precision_equals_loop(kind, num_bits):
     data = make_data(num_bits, kind)
+    np.testing.assert_allclose(maps_of_data(data, ((("top_k", 7),),)), [expected_map(data, 7)], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_options_of_mean_average_precision_equal_loop(kind):
+    data = make_data(12, kind)
     options = (
         (),
-        (("top_k", 7),),
         (("top_k", 7), ("denominator", "all")),
         (("top_k", 25), ("ties", "optimistic")),
         (("top_k", 25), ("ties", "pessimistic")),
     )
-    expected = [
-        expected_map(data),
-        expected_map(data, 7),
-        expected_map(data, 7, "all"),
-        bound_map(data, True, 25),
-        bound_map(data, False, 25),
-    ]
+    bounds = [bound_map(data, relevant_first, 25) for relevant_first in (True, False)]
+    expected = [expected_map(data), expected_map(data, 7, "all"), *bounds]
     np.testing.assert_allclose(maps_of_data(data, options), expected, rtol=0, atol=1e-6)
 
 

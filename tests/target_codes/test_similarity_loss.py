@@ -116,9 +116,8 @@ def test_overlapping_code_agrees_on_disjoint_sets():
     label_sets = find_label_sets(labels)
     members, sets = jnp.asarray(label_sets.members), jnp.asarray(label_sets.sets)
     z = jnp.asarray(relaxed_codes(40, 6))
-    results = [
-        jax.value_and_grad(exact_similarity_loss)(z, members, sets, disjoint=disjoint) for disjoint in (True, False)
-    ]
+    value_and_grad = jax.jit(jax.value_and_grad(exact_similarity_loss), static_argnames="disjoint")
+    results = [value_and_grad(z, members, sets, disjoint=disjoint) for disjoint in (True, False)]
     assert float(results[0][0]) == pytest.approx(float(results[1][0]), rel=1e-6)
     assert_equal_gradients(results[0][1], results[1][1], 1e-6)
 
@@ -178,9 +177,9 @@ def test_renaming_labels_and_flipping_or_permuting_bits_changes_nothing():
         (labels, z * np.where(rng.random(6) < 0.5, 1, -1).astype(np.float32)),
     ]
     for loss_of in (exact_loss_of, functools.partial(blockwise_loss_of, height=7, width=4)):
-        value = float(loss_of(labels)(jnp.asarray(z)))
+        value = float(jax.jit(loss_of(labels))(jnp.asarray(z)))
         for other_labels, other_z in variants:
-            assert float(loss_of(other_labels)(jnp.asarray(other_z))) == pytest.approx(value, rel=1e-6)
+            assert float(jax.jit(loss_of(other_labels))(jnp.asarray(other_z))) == pytest.approx(value, rel=1e-6)
 
 
 def simplex_codes(num_classes):

@@ -1,0 +1,171 @@
+"""Splits: counts, disjointness, balance, and draws that repeat."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from drlhash_jax.data import PROTOCOLS, Dataset, Split, find_protocol, load_dataset, make_split, split_digest
+from drlhash_jax.types import UserError
+
+# As many rows and classes as CIFAR-10, in an order that is not sorted.
+CIFAR_LABELS = (np.arange(60_000) * 7 % 10).astype(np.int32)
+CIFAR = Dataset("made up", None, CIFAR_LABELS)
+
+
+def draw(name, seed=0, dataset=CIFAR):
+    return make_split(dataset, name, PROTOCOLS[name], seed)
+
+
+def check_rows(split, num_rows):
+    for rows in (split.query, split.train, split.database):
+        assert rows.dtype == np.int64
+        assert len(set(rows.tolist())) == len(rows)
+        assert rows.min() >= 0 and rows.max() < num_rows
+    query = set(split.query.tolist())
+    assert not query & set(split.train.tolist())
+    assert not query & set(split.database.tolist())
+
+
+@pytest.mark.parametrize(
+    ("name", "num_query", "num_train", "num_database"),
+    [
+        ("C-54", 1_000, 5_000, 54_000),
+        ("C-59", 1_000, 5_000, 59_000),
+        ("C-II", 10_000, 50_000, 50_000),
+        ("C-A", 1_000, 59_000, 59_000),
+    ],
+)
+def test_cifar_protocols(name, num_query, num_train, num_database):
+    split = draw(name)
+    assert split.protocol == name
+    assert (len(split.query), len(split.train), len(split.database)) == (num_query, num_train, num_database)
+    check_rows(split, 60_000)
+    for rows in (split.query, split.train, split.database):
+        assert np.bincount(CIFAR_LABELS[rows]).tolist() == [len(rows) // 10] * 10
+    train, database = set(split.train.tolist()), set(split.database.tolist())
+    if name == "C-54":
+        assert not train & database
+        assert len(train | database | set(split.query.tolist())) == 60_000
+    else:
+        assert train <= database
+
+
+def test_seeds():
+    first, again, other = draw("C-54", 0), draw("C-54", 0), draw("C-54", 1)
+    for name in ("query", "train", "database"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+        assert not np.array_equal(getattr(first, name), getattr(other, name))
+    assert split_digest(first) == split_digest(again) != split_digest(other)
+    # Rows are drawn at random, not from the front.
+    assert first.query.max() > 50_000 and first.train.max() > 50_000
+
+
+def test_digest_is_that_of_the_documented_bytes():
+    split = Split("C-54", np.array([2, 0]), np.array([1]), np.array([3, 4, 5]))
+    # The name, then for each array its length and its values, as little-endian 64-bit integers.
+    numbers = [2, 2, 0, 1, 1, 3, 3, 4, 5]
+    content = b"C-54" + b"".join(number.to_bytes(8, "little") for number in numbers)
+    assert split_digest(split) == hashlib.sha256(content).hexdigest()
+    assert split_digest(split) == "daecdee161521dd12acac2555357006feb22728079363c0431e921c0a665ae50"
+
+
+def test_digest_sees_every_part():
+    split = Split("C-54", np.array([0, 1]), np.array([2]), np.array([3, 4]))
+    others = [
+        split._replace(protocol="C-59"),
+        split._replace(query=np.array([1, 0])),
+        split._replace(train=np.array([5])),
+        split._replace(database=np.array([3])),
+        # The same numbers, cut elsewhere.
+        split._replace(query=np.array([0]), train=np.array([1, 2])),
+    ]
+    assert len({split_digest(each) for each in (split, *others)}) == 6
+    assert split_digest(split._replace(query=np.array([0, 1], np.int32))) == split_digest(split)
+
+
+def test_digest_of_a_drawn_split_is_stable():
+    # Changes if the draw, its order or NumPy's generator change: numbers would no longer be comparable.
+    assert split_digest(draw("C-54")) == "d21e2bfcbe21a75507b6532c626d19aaebb96f98953b6ca69406e4967358dd39"
+
+
+def test_published_coco_lists(shared_data, monkeypatch):
+    monkeypatch.setenv("DRLHASH_DATA", str(shared_data))
+    dataset = load_dataset("coco_labels")
+    split = draw("CO", dataset=dataset)
+    assert (len(split.query), len(split.train), len(split.database)) == (5_000, 10_000, 117_218)
+    check_rows(split, 122_218)
+    assert set(split.train.tolist()) <= set(split.database.tolist())
+    with np.load(shared_data / "coco_labels.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(split.query, arrays["hashnet_test"])
+    # A published list is not drawn.
+    assert split_digest(split) == split_digest(draw("CO", seed=5, dataset=dataset))
+
+
+def test_lists_that_the_dataset_lacks():
+    with pytest.raises(UserError, match="CO.*made up"):
+        draw("CO")
+
+
+def test_published_lists_that_overlap_are_refused():
+    rows = np.arange(4)
+    for lists in ((rows[:2], rows[1:3], rows[2:]), (rows[:2], rows[2:3], rows[1:])):
+        dataset = Dataset("leaky", None, np.array([0, 1, 0, 1]), {"CO": lists})
+        with pytest.raises(UserError, match="queries are also"):
+            draw("CO", dataset=dataset)
+
+
+SMALL = Dataset("small", None, np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, -1, -1], np.int32))
+
+
+def configured(name, query, train, train_in_database, dataset=SMALL, seed=0):
+    full_name, protocol = find_protocol(name, query, train, train_in_database)
+    return make_split(dataset, full_name, protocol, seed)
+
+
+@pytest.mark.parametrize(("in_database", "word", "size"), [(False, "rest", 5), (True, "all", 9)])
+def test_configured_balanced(in_database, word, size):
+    split = configured("balanced", 1, 2, in_database)
+    assert split.protocol == f"balanced-1-2-{word}"
+    assert sorted(SMALL.labels[split.query].tolist()) == [0, 1]
+    assert sorted(SMALL.labels[split.train].tolist()) == [0, 0, 1, 1]
+    # 11 rows less 2 queries, less 4 training rows if these are left out; unlabelled rows stay in the database.
+    assert len(split.database) == size and {9, 10} <= set(split.database.tolist())
+    check_rows(split, 11)
+
+
+def test_configured_random():
+    labels = np.array([[1, 0], [0, 1]] * 10, np.uint8)
+    dataset = Dataset("multi", None, labels)
+    split = configured("random", 3, 5, False, dataset)
+    assert split.protocol == "random-3-5-rest"
+    assert (len(split.query), len(split.train), len(split.database)) == (3, 5, 12)
+    check_rows(split, 20)
+    assert split_digest(split) != split_digest(configured("random", 3, 5, False, dataset, seed=1))
+    split = configured("random", 3, 5, True, dataset)
+    assert set(split.train.tolist()) <= set(split.database.tolist()) and len(split.database) == 17
+
+
+def test_named_protocols_ignore_the_configured_numbers():
+    assert find_protocol("C-54", 1, 2, True) == ("C-54", PROTOCOLS["C-54"])
+
+
+def test_too_few_rows():
+    # Class 0 has 4 rows.
+    with pytest.raises(UserError, match="needs 5 rows a class, class 0 has 4"):
+        configured("balanced", 2, 3, True)
+    with pytest.raises(UserError, match="needs 12 rows.*has 11"):
+        configured("random", 6, 6, True)
+    with pytest.raises(UserError, match="class"):
+        draw("C-54", dataset=SMALL)
+
+
+def test_empty_database():
+    with pytest.raises(UserError, match="database"):
+        configured("random", 6, 5, False)
+
+
+def test_balance_needs_one_label_a_row():
+    dataset = Dataset("multi", None, np.array([[1, 0], [0, 1]] * 10, np.uint8))
+    with pytest.raises(UserError, match="one label a row"):
+        configured("balanced", 1, 1, True, dataset)

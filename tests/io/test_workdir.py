@@ -1,0 +1,168 @@
+"""The directory of a run: what is finished is not computed again, and nothing foreign is touched."""
+
+import json
+import logging as standard_logging
+
+import numpy as np
+import pytest
+
+from drlhash_jax.io import Workdir
+from drlhash_jax.types import UserError
+
+CONFIG = {"seed": 3, "bits": (16, 32), "ppo": {"num_envs": 16, "discount": 1.0}, "data": {"path": ""}}
+
+
+def arrays():
+    return {"codes": np.arange(6, dtype=np.uint8).reshape(2, 3), "path": np.array("exact")}
+
+
+def never():
+    raise AssertionError("a finished stage was computed again")
+
+
+def config_with(**changes):
+    return CONFIG | changes
+
+
+def test_a_new_run(tmp_path):
+    path = tmp_path / "runs" / "first"
+    workdir = Workdir(path, CONFIG)
+    assert workdir.path == path
+    stored = json.loads((path / "config.json").read_text())
+    assert stored["config"] == json.loads(json.dumps(CONFIG))
+    run = json.loads((path / "run.json").read_text())
+    assert run["seed"] == 3 and run["stages"] == {} and run["devices"] and run["versions"]["jax"]
+    workdir.record(split_digest="abc")
+    assert json.loads((path / "run.json").read_text())["split_digest"] == "abc"
+
+
+def test_a_finished_stage_is_read(tmp_path):
+    first = Workdir(tmp_path, CONFIG).stage("mapping", arrays)
+    np.testing.assert_array_equal(first["codes"], arrays()["codes"])
+    again = Workdir(tmp_path, CONFIG)
+    read = again.stage("mapping", never)
+    assert read.keys() == arrays().keys() and read["path"].item() == "exact"
+    np.testing.assert_array_equal(read["codes"], arrays()["codes"])
+    assert read["codes"].dtype == np.uint8
+    assert again.seconds("mapping") >= 0
+    # The same object, too.
+    again.stage("mapping", never)
+
+
+def test_an_interrupted_stage_runs_again(tmp_path):
+    workdir = Workdir(tmp_path, CONFIG)
+    workdir.stage("target_codes", arrays)
+    workdir.metrics.write("target_codes", 0, loss=1.0)
+
+    def interrupted():
+        workdir.metrics.write("mapping", 0, loss=1.0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        workdir.stage("mapping", interrupted)
+    calls = []
+    again = Workdir(tmp_path, CONFIG)
+    again.stage("target_codes", never)
+    again.stage("mapping", lambda: calls.append(1) or arrays())
+    assert calls == [1]
+    # Its metric lines of the first try are gone, those of the finished stage are not.
+    stages = [json.loads(line)["stage"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert stages == ["target_codes"]
+
+
+def test_a_kill_between_the_arrays_and_their_record(tmp_path):
+    workdir = Workdir(tmp_path, CONFIG)
+    before = (tmp_path / "run.json").read_bytes()
+    workdir.stage("mapping", lambda: {"codes": np.zeros(2)})
+    (tmp_path / "run.json").write_bytes(before)
+    read = Workdir(tmp_path, CONFIG).stage("mapping", arrays)
+    np.testing.assert_array_equal(read["codes"], arrays()["codes"])
+
+
+def test_a_kill_between_the_config_and_the_first_record(tmp_path):
+    Workdir(tmp_path, CONFIG)
+    (tmp_path / "run.json").unlink()
+    Workdir(tmp_path, CONFIG).stage("mapping", arrays)
+    assert "mapping" in json.loads((tmp_path / "run.json").read_text())["stages"]
+
+
+def test_a_kill_before_the_config(tmp_path):
+    (tmp_path / ".config.json.tmp").write_bytes(b'{"drlh')
+    Workdir(tmp_path, CONFIG).stage("mapping", arrays)
+    Workdir(tmp_path, CONFIG).stage("mapping", never)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip"])
+def test_a_damaged_stage_runs_again(damage, tmp_path, caplog):
+    Workdir(tmp_path, CONFIG).stage("mapping", arrays)
+    path = tmp_path / "checkpoints" / "mapping.npz"
+    content = bytearray(path.read_bytes())
+    if damage == "truncate":
+        content = content[:-10]
+    else:
+        content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    calls = []
+    with caplog.at_level(standard_logging.WARNING, logger="absl"):
+        read = Workdir(tmp_path, CONFIG).stage("mapping", lambda: calls.append(1) or arrays())
+    assert calls == [1]
+    np.testing.assert_array_equal(read["codes"], arrays()["codes"])
+    assert any("mapping" in record.getMessage() and "damaged" in record.getMessage() for record in caplog.records)
+    Workdir(tmp_path, CONFIG).stage("mapping", never)
+
+
+def test_a_removed_stage_runs_again(tmp_path):
+    Workdir(tmp_path, CONFIG).stage("mapping", arrays)
+    (tmp_path / "checkpoints" / "mapping.npz").unlink()
+    calls = []
+    Workdir(tmp_path, CONFIG).stage("mapping", lambda: calls.append(1) or arrays())
+    assert calls == [1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"seed": 4}, "seed was 3, now 4"),
+        ({"ppo": {"num_envs": 8, "discount": 1.0}}, "ppo.num_envs was 16, now 8"),
+        ({"ppo": {"num_envs": 16}}, "ppo.discount was 1.0"),
+        ({"bits": (16,)}, "bits was [16, 32], now [16]"),
+        ({"extra": 1}, "extra"),
+    ],
+)
+def test_another_config_is_refused(changes, key, tmp_path):
+    Workdir(tmp_path, CONFIG)
+    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    with pytest.raises(UserError) as caught:
+        Workdir(tmp_path, config_with(**changes))
+    assert key in str(caught.value) and "workdir" in str(caught.value)
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+
+
+def test_same_config_with_lists_for_tuples(tmp_path):
+    Workdir(tmp_path, CONFIG)
+    Workdir(tmp_path, config_with(bits=[16, 32]))
+
+
+def test_a_foreign_directory_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="other files"):
+        Workdir(tmp_path, CONFIG)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("content", ["{}", "not json", "[]", '{"model_type": "bert"}', '{"config": "base"}'])
+def test_a_foreign_config_is_refused(content, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match="config"):
+        Workdir(tmp_path, CONFIG)
+    assert (tmp_path / "config.json").read_text() == content
+
+
+def test_a_file_is_refused(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("content")
+    with pytest.raises(UserError, match="is a file"):
+        Workdir(path, CONFIG)
+    with pytest.raises(UserError, match="workdir"):
+        Workdir(path / "below", CONFIG)
+    assert path.read_text() == "content"
