@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 
+from drlhash_jax.encoders.initializers import flat_lecun_normal
 from drlhash_jax.types import Array
 
 
@@ -28,7 +29,7 @@ class AlexNet(nn.Module):
           float32 ``[B, num_outputs]``.
         """
         conv = lambda name, features, size, stride, pad: nn.Conv(
-            features, (size, size), strides=stride, padding=pad, name=name
+            features, (size, size), strides=stride, padding=pad, kernel_init=flat_lecun_normal, name=name
         )
         pool = lambda x: nn.max_pool(x, (3, 3), strides=(2, 2))
         x = pool(nn.relu(conv("conv1", 64, 11, 4, 2)(images)))

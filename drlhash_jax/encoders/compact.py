@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
+from drlhash_jax.encoders.initializers import flat_lecun_normal
 from drlhash_jax.types import Array
 
 
@@ -28,7 +29,14 @@ class Compact(nn.Module):
         x = images
         for stage in range(3):
             for layer in range(2):
-                x = nn.Conv(self.width << stage, (3, 3), use_bias=False, name=f"conv{stage}_{layer}")(x)
+                conv = nn.Conv(
+                    self.width << stage,
+                    (3, 3),
+                    use_bias=False,
+                    kernel_init=flat_lecun_normal,
+                    name=f"conv{stage}_{layer}",
+                )
+                x = conv(x)
                 x = nn.relu(nn.GroupNorm(num_groups=8, name=f"norm{stage}_{layer}")(x))
             if stage < 2:
                 x = nn.max_pool(x, (2, 2), strides=(2, 2))

@@ -226,6 +226,17 @@ def test_metrics_and_best_set(small_env, small_settings):
     assert (metrics.kl >= -1e-6).all()
 
 
+def test_every_update_draws_its_own_episodes(small_env, small_settings):
+    # The same parameters and key, at two numbers of the update.
+    init_key, train_key = jax.random.split(jax.random.key(0))
+    rewards = []
+    for number in (0, 7):
+        state = init_state(init_key, small_env, 3, small_settings).replace(update=jnp.array(number, jnp.int32))
+        _, metrics = train_chunk(train_key, state, small_env, num_selected=3, num_updates=5, settings=small_settings)
+        rewards.append(float(metrics.mean_reward[0]))
+    assert rewards[0] != rewards[1]
+
+
 def test_one_environment(small_env):
     # The rewards of one episode have no spread to measure the later ones by; the critic must stay in reason all the
     # same, or its gradients drown the policy's in the common clipping.

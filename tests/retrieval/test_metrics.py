@@ -240,12 +240,13 @@ def test_radius_is_two_unless_told():
 
 
 def test_golden_empty_balls():
-    # Query 0000 has rows 0001 (relevant) and 0011 (not) within distance 2: 1/2. Query 1111 is 2 from 0011: one row, not
-    # relevant, 0. Query 1100 is 2 away from nothing but 1000 is absent: 0001 at 3, 0011 at 4: an empty ball, 0.
+    # Query 0000: 0001 (relevant) at distance 1 and 0011 (not) at 2, precision 1/2. Query 1111: 0001 is 3 away, 0011 is
+    # 2 away and not relevant, precision 0. Query 1100: distances 3 and 4, an empty ball, precision 0. Mean 1/6, a third
+    # of the balls empty.
     query = np.array([[0, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]])
     database = np.array([[0, 0, 0, 1], [0, 0, 1, 1]])
     precision, empty = precision_within_radius(query, database, np.array([5, 5, 5]), np.array([5, 6]))
-    assert float(precision) == pytest.approx(0.5 / 3, rel=1e-6)
+    assert float(precision) == pytest.approx(1 / 6, rel=1e-6)
     assert float(empty) == pytest.approx(1 / 3, rel=1e-6)
 
 

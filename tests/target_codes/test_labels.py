@@ -111,3 +111,13 @@ def test_count_unlabelled():
     assert count_unlabelled(np.array([-1, 3, -5])) == 2
     assert count_unlabelled(np.array([[0, 0], [0, 1], [0, 0]])) == 2
     assert count_unlabelled(np.array([[1, 0]])) == 0
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int8, np.int64])
+def test_any_integer_type(dtype):
+    # Label files hold bytes as a rule; numbers without a sign have no -1 to be compared with.
+    labels = np.array([2, 0, 2], dtype)
+    label_sets = find_label_sets(labels)
+    assert_sets_reproduce(label_sets, np.array([[0, 0, 1], [1, 0, 0], [0, 0, 1]]))
+    np.testing.assert_array_equal(to_multi_hot(labels), [[0, 0, 1], [1, 0, 0], [0, 0, 1]])
+    assert count_unlabelled(labels) == 0
