@@ -29,25 +29,22 @@ def counting_map(
 ) -> float:
     """Exact expected mAP by plain NumPy counting over distinct codes: the pace for a reward on a CPU.
 
-    For {0, 1} codes and integer labels. One histogram a distinct query code serves all classes.
+    For {0, 1} codes and integer labels.
     """
     num_bits, num_classes = query_codes.shape[1], int(database_labels.max()) + 1
-    queries, query_of = _distinct(query_codes)
+    # Distinct queries are pairs of code and label; distinct rows carry the number of their rows in each class.
+    pairs, pair_of = _distinct(np.concatenate([query_codes, np.eye(num_classes, dtype=np.uint8)[query_labels]], axis=1))
+    queries, labels = pairs[:, :num_bits], pairs[:, num_bits:].argmax(axis=1)
     rows, row_of = _distinct(database_codes)
-    weights = np.zeros((len(rows), num_classes))
-    np.add.at(weights, (row_of, database_labels), 1)
+    weights = np.bincount(row_of * num_classes + database_labels, minlength=len(rows) * num_classes)
+    weights = weights.reshape(len(rows), num_classes).astype(np.float64)
     q, d = queries.astype(np.float32), rows.astype(np.float32)
     distance = (q.sum(1)[:, None] + d.sum(1) - 2 * q @ d.T).astype(np.int64)
-    cell = distance + (num_bits + 1) * np.arange(len(queries))[:, None]
-    shape = len(queries), num_bits + 1
-    counted = [
-        np.bincount(cell.ravel(), np.broadcast_to(weights[:, label], cell.shape).ravel(), shape[0] * shape[1])
-        for label in range(num_classes)
-    ]
-    by_class = np.stack(counted).reshape(num_classes, *shape)
-    total = by_class.sum(0)[query_of]
-    relevant = by_class[query_labels, query_of]
-    return float(_expected_precision(total, relevant).mean())
+    cell = (distance + (num_bits + 1) * np.arange(len(queries))[:, None]).ravel()
+    count = lambda weight: np.bincount(cell, weight.ravel(), len(queries) * (num_bits + 1)).reshape(len(queries), -1)
+    total = count(np.broadcast_to(weights.sum(axis=1), distance.shape))
+    relevant = count(weights.T[labels])
+    return float(_expected_precision(total, relevant)[pair_of].mean())
 
 
 def _distinct(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

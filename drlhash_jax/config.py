@@ -76,7 +76,7 @@ def default_config() -> ml_collections.ConfigDict:
     ppo.clip_epsilon = 0.2
     ppo.discount = 1.0
     ppo.gae_lambda = 0.9
-    ppo.entropy_cost = 0.005
+    ppo.entropy_cost = 0.05  # falls linearly to 0: explore first, settle later
     ppo.value_cost = 0.5
     ppo.max_kl = 0.1
     ppo.max_gradient_norm = 0.5

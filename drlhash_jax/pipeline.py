@@ -17,7 +17,6 @@ from drlhash_jax.config import check_against_data, check_config
 from drlhash_jax.types import Array, BitSelection, UserError
 
 _STAGES = ("target_codes", "crossfit", "mapping", "reward", "selection")
-_UPDATES_PER_CALL = 10
 
 
 class _Run(NamedTuple):
@@ -195,13 +194,13 @@ def _selectors(run: _Run, stage: str, num_selected: int) -> dict:
     def ppo(key: Array, env: bit_selection.EnvParams, num_selected: int) -> BitSelection:
         with io.StageProgress(f"PPO, {num_selected} of {env.pool_bits} bits", settings.num_updates) as progress:
 
-            def on_chunk(done: int, metrics: bit_selection.UpdateMetrics) -> None:
+            def on_call(done: int, metrics: bit_selection.UpdateMetrics) -> None:
                 for row, update in enumerate(range(done - len(metrics.kl), done)):
                     scalars = {name: values[row] for name, values in metrics._asdict().items()}
                     run.workdir.metrics.write(stage, update, **scalars)
-                progress.update(min(done, settings.num_updates), f"reward {float(metrics.best_reward[-1]):.4f}")
+                progress.update(done, f"reward {float(metrics.best_reward[-1]):.4f}")
 
-            return bit_selection.select_ppo(key, env, num_selected, settings, _UPDATES_PER_CALL, on_chunk)
+            return bit_selection.select_ppo(key, env, num_selected, settings, on_call)
 
     return {
         "ppo": ppo,

@@ -30,7 +30,7 @@ class PPOSettings(NamedTuple):
       clip_epsilon: of the probability ratio.
       discount: gamma.
       gae_lambda: lambda.
-      entropy_cost: weight of the entropy bonus.
+      entropy_cost: weight of the entropy bonus, falling linearly to 0 with the learning rate.
       value_cost: weight of the value loss.
       max_kl: an update stops for the rest of its passes once the mean KL from the old policy exceeds this.
       max_gradient_norm: of the clipped gradient.
@@ -44,7 +44,7 @@ class PPOSettings(NamedTuple):
     clip_epsilon: float = 0.2
     discount: float = 1.0
     gae_lambda: float = 0.9
-    entropy_cost: float = 0.005
+    entropy_cost: float = 0.05
     value_cost: float = 0.5
     max_kl: float = 0.1
     max_gradient_norm: float = 0.5
@@ -280,7 +280,9 @@ def update(
     reward_std = jnp.where(first, jnp.maximum(jnp.std(episodes.rewards), 1e-6), state.reward_std)
     scores = (episodes.rewards - reward_mean) / reward_std
     advantages, returns = advantages_and_returns(episodes, scores, settings)
-    loss = functools.partial(ppo_loss, network=network, settings=settings)
+    remaining = 1.0 - state.update / settings.num_updates
+    annealed = settings._replace(entropy_cost=settings.entropy_cost * remaining)
+    loss = functools.partial(ppo_loss, network=network, settings=annealed)
 
     def learn(carry, batch):
         params, opt_state, stopped, last = carry

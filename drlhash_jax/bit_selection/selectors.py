@@ -86,13 +86,17 @@ def select_best_of_random(key: Array, env: EnvParams, num_selected: int, num_dra
     return BitSelection(order, reward, num_draws)
 
 
+def updates_per_call(num_updates: int) -> int:
+    """Updates in one call of the jitted program: the largest divisor up to 10, so that all calls are alike."""
+    return max(size for size in range(1, 11) if num_updates % size == 0)
+
+
 def select_ppo(
     key: Array,
     env: EnvParams,
     num_selected: int,
     settings: ppo.PPOSettings,
-    updates_per_call: int = 10,
-    on_chunk: Callable[[int, ppo.UpdateMetrics], None] = lambda update, metrics: None,
+    on_call: Callable[[int, ppo.UpdateMetrics], None] = lambda done, metrics: None,
 ) -> BitSelection:
     """The best subset that PPO has played, sampled or most probable (thesis Alg. 3).
 
@@ -100,20 +104,19 @@ def select_ppo(
       key: PRNG key, consumed.
       env: EnvParams.
       num_selected: p.
-      settings: PPOSettings; num_updates is rounded up to a multiple of updates_per_call.
-      updates_per_call: updates in one call of the jitted program.
-      on_chunk: called after each call with the number of updates done and UpdateMetrics ``[updates_per_call]``.
+      settings: PPOSettings.
+      on_call: called after each call of the jitted program with the number of updates done so far and the
+        UpdateMetrics ``[U]`` of that call.
 
     Returns:
       BitSelection.
     """
     init_key, train_key = jax.random.split(key)
     state = ppo.init_state(init_key, env, num_selected, settings)
-    num_calls = -(-settings.num_updates // updates_per_call)
-    for call in range(num_calls):
+    size = updates_per_call(settings.num_updates)
+    for done in range(size, settings.num_updates + 1, size):
         state, metrics = ppo.train_chunk(
-            train_key, state, env, num_selected=num_selected, num_updates=updates_per_call, settings=settings
+            train_key, state, env, num_selected=num_selected, num_updates=size, settings=settings
         )
-        on_chunk((call + 1) * updates_per_call, metrics)
-    num_evaluations = num_calls * updates_per_call * (settings.num_envs + 1)
-    return BitSelection(state.best_order, state.best_reward, num_evaluations)
+        on_call(done, metrics)
+    return BitSelection(state.best_order, state.best_reward, settings.num_updates * (settings.num_envs + 1))

@@ -18,59 +18,75 @@ from drlhash_jax.types import Array, DistanceCounts
 TIES = ("expected", "optimistic", "pessimistic")
 DENOMINATORS = ("min", "all")
 
-# Terms of a harmonic difference that are summed one by one; from here on the series below is exact in float32.
+# Terms that are summed one by one; from here on the series of the harmonic numbers is exact in float32.
 _EXPLICIT_TERMS = 8
 
 
-def harmonic_difference(start: Array, length: Array) -> Array:
-    """H(start + length) - H(start), with a relative error of a few float32 roundings.
+def _series_rest(x: Array) -> Array:
+    """1/(24 x^2) - 7/(960 x^4), the tail of H(n) - gamma - ln(x) at x = n + 1/2."""
+    return 1.0 / (24.0 * x**2) - 7.0 / (960.0 * x**4)
 
-    Differences of tabulated harmonic numbers lose all digits when start >> length, so the first terms are added
-    one by one and the rest follows from H(n) = ln(n + 1/2) + gamma + 1/(24 (n + 1/2)^2) - 7/(960 (n + 1/2)^4) + ...
+
+def _x_minus_log1p(x: Array) -> Array:
+    """x - ln(1 + x), by its series where the difference would cancel."""
+    series = 1 / 2 + x * (-1 / 3 + x * (1 / 4 + x * (-1 / 5 + x * (1 / 6 + x * (-1 / 7 + x / 8)))))
+    return jnp.where(x < 0.1, x**2 * series, x - jnp.log1p(x))
+
+
+def block_sums(start: Array, length: Array) -> tuple[Array, Array]:
+    """S1 = sum of 1 / (start + i) and S2 = sum of (i - 1) / (start + i) over i = 1 .. length.
+
+    S1 is a difference of harmonic numbers, and a difference of tabulated ones loses all digits when start >> length;
+    so does S2 = length - (start + 1) S1. The first terms are added one by one, and the rest, with C = start + 8,
+    T = length - 8 and x = T / (C + 1/2), follows from H(n) = ln(n + 1/2) + gamma + rest(n + 1/2):
+
+        S1 = ln(1 + x) + d,   S2 = (C + 1/2) (x - ln(1 + x)) - 1/2 ln(1 + x) - (C + 1) d,
+
+    where d is the difference of the rests. Every sum here has a relative error of a few float32 roundings.
 
     Args:
       start: integer ``[...]``, not negative.
       length: integer ``[...]``, not negative.
 
     Returns:
-      float32 ``[...]``.
+      float32 ``[...]`` each.
     """
-    explicit = jnp.zeros(jnp.broadcast_shapes(start.shape, length.shape), jnp.float32)
+    s1 = jnp.zeros(jnp.broadcast_shapes(start.shape, length.shape), jnp.float32)
+    s2 = s1
     for i in range(1, _EXPLICIT_TERMS + 1):
-        explicit += jnp.where(i <= length, 1.0 / (start + i).astype(jnp.float32), 0.0)
-    rest = jnp.maximum(length - _EXPLICIT_TERMS, 0)
+        term = jnp.where(i <= length, 1.0 / (start + i).astype(jnp.float32), 0.0)
+        s1 += term
+        s2 += (i - 1.0) * term
+    rest = jnp.maximum(length - _EXPLICIT_TERMS, 0).astype(jnp.float32)
     low = (start + _EXPLICIT_TERMS).astype(jnp.float32) + 0.5
-    high = (start + _EXPLICIT_TERMS + rest).astype(jnp.float32) + 0.5
-    series = lambda x: 1.0 / (24.0 * x**2) - 7.0 / (960.0 * x**4)
-    return explicit + jnp.where(rest > 0, jnp.log1p(rest / low) + (series(high) - series(low)), 0.0)
-
-
-def _weighted_ranks(start: Array, length: Array, harmonic: Array) -> Array:
-    """S2 = sum over i = 1..length of (i - 1) / (start + i); float32, free of cancellation for short blocks."""
-    explicit = jnp.zeros_like(harmonic)
-    for i in range(2, _EXPLICIT_TERMS + 1):
-        explicit += jnp.where(i <= length, (i - 1.0) / (start + i).astype(jnp.float32), 0.0)
-    closed = length.astype(jnp.float32) - (start + 1).astype(jnp.float32) * harmonic
-    return jnp.where(length <= _EXPLICIT_TERMS, explicit, closed)
+    x = rest / low
+    tails = jnp.where(rest > 0, _series_rest(low + rest) - _series_rest(low), 0.0)
+    rest_s1 = jnp.log1p(x) + tails
+    rest_s2 = low * _x_minus_log1p(x) - 0.5 * jnp.log1p(x) - (low + 0.5) * tails
+    # The rest's terms are counted from its own start: (i - 1) = (j - 1) + _EXPLICIT_TERMS.
+    return s1 + rest_s1, s2 + rest_s2 + _EXPLICIT_TERMS * rest_s1
 
 
 def _expected_block(c: Array, r: Array, C: Array, R: Array, T: Array) -> Array:
-    s1 = harmonic_difference(C, T)
-    s2 = _weighted_ranks(C, T, s1)
+    s1, s2 = block_sums(C, T)
     share = r / jnp.maximum(c, 1)
     other_share = jnp.maximum(r - 1, 0) / jnp.maximum(c - 1, 1)
     return share * ((R + 1) * s1 + other_share * s2)
 
 
+def _hits_in_a_row(hits: Array, C: Array, R: Array) -> Array:
+    """Sum of (R + i) / (C + i) over i = 1 .. hits: relevant rows one after the other."""
+    s1, s2 = block_sums(C, hits)
+    return (R + 1) * s1 + s2
+
+
 def _optimistic_block(c: Array, r: Array, C: Array, R: Array, T: Array) -> Array:
-    hits = jnp.minimum(r, T)
-    return hits - (C - R) * harmonic_difference(C, hits)
+    return _hits_in_a_row(jnp.minimum(r, T), C, R)
 
 
 def _pessimistic_block(c: Array, r: Array, C: Array, R: Array, T: Array) -> Array:
     misses = c - r
-    hits = jnp.maximum(T - misses, 0)
-    return hits - (C + misses - R) * harmonic_difference(C + misses, hits)
+    return _hits_in_a_row(jnp.maximum(T - misses, 0), C + misses, R)
 
 
 _BLOCKS = {"expected": _expected_block, "optimistic": _optimistic_block, "pessimistic": _pessimistic_block}

@@ -3,6 +3,7 @@
 Queries without any relevant database row are left out of every mean.
 """
 
+import jax
 import jax.numpy as jnp
 
 from drlhash_jax.retrieval.average_precision import TIES as BLOCK_TIES
@@ -96,7 +97,7 @@ def mean_average_precision(
 def precision_at_n(
     query_codes: Array, database_codes: Array, query_labels: Array, database_labels: Array, ranks: Array
 ) -> Array:
-    """Mean expected precision among the first n rows (P@N): float32 ``[M]`` for ranks int32 ``[M]``.
+    """Mean expected precision among the first n rows (P@N): float32 ``[M]`` for ranks int32 ``[M]``, each at least 1.
 
     The other arguments, and the errors, are those of `mean_average_precision`.
     """
@@ -129,6 +130,8 @@ def precision_within_radius(
     Returns:
       precision and share of empty balls, float32 scalars.
     """
+    if radius < 0:
+        raise ValueError(f"radius={radius}: must not be negative")
     counts, weights = _count(query_codes, database_codes, query_labels, database_labels)
     curve = radius_curve(counts)
     radius = min(radius, curve.precision.shape[-1] - 1)
@@ -137,7 +140,7 @@ def precision_within_radius(
 
 
 def _mean_columns(values: Array, counts: DistanceCounts, weights: Array) -> Array:
-    return jnp.stack([mean_over_queries(column, counts, weights) for column in values.T])
+    return jax.vmap(mean_over_queries, in_axes=(1, None, None))(values, counts, weights)
 
 
 def retrieval_metrics(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from drlhash_jax.target_codes.labels import LabelSets, find_label_sets, to_multi_hot
+from drlhash_jax.target_codes.labels import LabelSets, find_label_sets
 from drlhash_jax.target_codes.similarity_loss import (
     blockwise_similarity_loss,
     exact_similarity_loss,
@@ -119,6 +119,6 @@ def infer_target_codes(key: Array, labels: np.ndarray, num_bits: int, settings: 
         members, sets = jnp.asarray(label_sets.members), jnp.asarray(label_sets.sets)
         v, losses = _fit_exact(v, members, sets, disjoint=label_sets.disjoint, settings=settings)
     else:
-        multi_hot = jnp.asarray(to_multi_hot(labels), jnp.float32)
+        multi_hot = jnp.asarray(label_sets.sets[label_sets.members])
         v, losses = _fit_blockwise(v, multi_hot, settings=settings)
     return TargetCodes(np.asarray(v >= 0).astype(np.uint8), np.asarray(losses), path)

@@ -10,7 +10,8 @@ class LabelSets(NamedTuple):
 
     Attributes:
       members: int32 ``[n]``, number of each row's label set.
-      sets: float32 ``[G, C]`` multi-hot, the distinct sets; a row of zeros is the empty set.
+      sets: float32 ``[G, C]`` multi-hot, the distinct sets; a row of zeros is the empty set. For integer labels the
+        columns are the classes that occur.
       disjoint: whether no two sets share a label, as with one label a row.
     """
 
@@ -41,10 +42,9 @@ def find_label_sets(labels: np.ndarray) -> LabelSets:
     """
     labels = np.asarray(labels)
     if labels.ndim == 1:
-        values, members = np.unique(np.maximum(labels, -1), return_inverse=True)
-        sets = np.zeros((len(values), max(int(values.max(initial=0)) + 1, 1)), np.float32)
-        labelled = values >= 0
-        sets[np.flatnonzero(labelled), values[labelled]] = 1.0
+        values, members = np.unique(np.maximum(labels.astype(np.int64), -1), return_inverse=True)
+        # A column for each class that occurs, whatever its number.
+        sets = np.eye(len(values), dtype=np.float32)[:, values >= 0]
         return LabelSets(members.astype(np.int32), sets, True)
     packed = np.ascontiguousarray(np.packbits(labels != 0, axis=1))
     _, first, members = np.unique(packed.view(f"V{packed.shape[1]}"), return_index=True, return_inverse=True)

@@ -28,7 +28,7 @@ def selectors(small_settings):
         "entropy": select_by_entropy,
         "greedy": select_greedy,
         "best_of_random": lambda *args: select_best_of_random(*args, num_draws=8),
-        "ppo": lambda *args: select_ppo(*args, small_settings, updates_per_call=5),
+        "ppo": lambda *args: select_ppo(*args, small_settings),
     }
 
 
@@ -165,13 +165,13 @@ def test_best_of_very_many_is_the_best_of_all(small_env):
 
 def test_ppo_counts_its_rewards_and_reports(small_env, small_settings):
     calls = []
-    assert small_settings.num_updates == 8 and small_settings.num_envs == 4
-    on_chunk = lambda done, metrics: calls.append((done, np.asarray(metrics.best_reward)))
-    selection = select_ppo(jax.random.key(0), small_env, 3, small_settings, 5, on_chunk)
-    # 8 updates are rounded up to two calls of 5; an update pays 4 episodes and the most probable one.
-    assert [done for done, _ in calls] == [5, 10]
-    assert selection.num_evaluations == 10 * (4 + 1)
-    assert all(best.shape == (5,) for _, best in calls)
+    assert small_settings.num_updates == 20 and small_settings.num_envs == 4
+    on_call = lambda done, metrics: calls.append((done, np.asarray(metrics.best_reward)))
+    selection = select_ppo(jax.random.key(0), small_env, 3, small_settings, on_call=on_call)
+    # 20 updates are two calls of 10; an update pays 4 episodes and the most probable one.
+    assert [done for done, _ in calls] == [10, 20]
+    assert selection.num_evaluations == 20 * (4 + 1)
+    assert all(best.shape == (10,) for _, best in calls)
     assert selection.reward == calls[-1][1][-1]
     rewards = all_rewards(small_env, 3)
     assert min(rewards.values()) <= selection.reward <= max(rewards.values()) * (1 + 1e-6)

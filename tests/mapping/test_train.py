@@ -159,6 +159,17 @@ def test_same_key_same_parameters_and_no_recompilation():
     assert len({size for _, size in sizes}) == 1
 
 
+def test_every_epoch_has_its_own_randomness():
+    # Nothing moves at learning rate 0: only the dropped units tell one epoch's loss from another's.
+    inputs, codes = blobs(40)
+    encoder = make_encoder("mlp", 8, hidden=(16,), dropout_rate=0.5)
+    settings = FAST._replace(num_epochs=4, learning_rate=0.0, head_learning_rate=0.0)
+    losses = []
+    on_epoch = lambda epoch, loss: losses.append(loss)
+    fit_encoder(jax.random.key(0), encoder, inputs, codes, np.arange(40), fit_input_spec(inputs), settings, on_epoch)
+    assert len(set(losses)) == 4
+
+
 def test_rows_that_are_left_out_do_not_matter():
     inputs, codes = blobs()
     rows = np.flatnonzero(np.arange(200) % 5 != 0)  # 160 rows, a multiple of the batch size

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from drlhash_jax.retrieval import average_precision, has_relevant, mean_average_precision, mean_over_queries
-from drlhash_jax.retrieval.average_precision import harmonic_difference
+from drlhash_jax.retrieval.average_precision import block_sums
 from drlhash_jax.types import DistanceCounts
 
 OPTIONS = [(None, "min"), (1, "min"), (3, "min"), (3, "all"), (100, "min")]
@@ -237,11 +237,23 @@ def test_float32_accuracy_at_200000_rows(top_k):
 
 
 @pytest.mark.parametrize("start", [0, 1, 7, 8, 100, 12_345, 1_000_000])
-def test_harmonic_difference_equals_exact_sums(start):
+def test_block_sums_equal_exact_sums(start):
     lengths = [0, 1, 2, 7, 8, 9, 10, 17, 100, 5000, 200_000]
-    got = harmonic_difference(jnp.full(len(lengths), start, jnp.int32), jnp.asarray(lengths, jnp.int32))
-    exact = [math.fsum(1.0 / (start + i) for i in range(1, length + 1)) for length in lengths]
-    np.testing.assert_allclose(got, exact, rtol=1e-6, atol=0)
+    s1, s2 = block_sums(jnp.full(len(lengths), start, jnp.int32), jnp.asarray(lengths, jnp.int32))
+    exact_s1 = [math.fsum(1.0 / (start + i) for i in range(1, length + 1)) for length in lengths]
+    exact_s2 = [math.fsum((i - 1) / (start + i) for i in range(1, length + 1)) for length in lengths]
+    np.testing.assert_allclose(s1, exact_s1, rtol=1e-6, atol=0)
+    np.testing.assert_allclose(s2, exact_s2, rtol=3e-6, atol=0)
+
+
+def test_small_values_keep_their_digits_and_their_order():
+    # Nine relevant rows behind 100,000 others: 1/9 sum of i / (100,000 + i) = 4.99968e-5, whatever the ties' order.
+    counts = counts_of([100_000, 9], [0, 9])
+    exact = sum(i / (100_000 + i) for i in range(1, 10)) / 9
+    low, middle, high = (
+        float(jitted_average_precision(counts, ties=ties)) for ties in ("pessimistic", "expected", "optimistic")
+    )
+    np.testing.assert_allclose([low, middle, high], exact, rtol=1e-6)
 
 
 def test_any_leading_shape():
