@@ -277,7 +277,9 @@ def update(
     episodes = rollout(rollout_key, state.params, env, num_selected, settings.num_envs)
     first = state.update == 0
     reward_mean = jnp.where(first, jnp.mean(episodes.rewards), state.reward_mean)
-    reward_std = jnp.where(first, jnp.maximum(jnp.std(episodes.rewards), 1e-6), state.reward_std)
+    # One environment has no spread: a hundredth of the reward stands in for it.
+    spread = jnp.maximum(jnp.std(episodes.rewards), 0.01 * jnp.abs(reward_mean) + 1e-6)
+    reward_std = jnp.where(first, spread, state.reward_std)
     scores = (episodes.rewards - reward_mean) / reward_std
     advantages, returns = advantages_and_returns(episodes, scores, settings)
     remaining = 1.0 - state.update / settings.num_updates
