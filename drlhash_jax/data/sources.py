@@ -106,15 +106,15 @@ def load_arrays(path: str) -> Dataset:
     if not path:
         raise UserError("data.source=arrays needs data.path, an .npz file with labels and features or images")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as arrays:
             keys = arrays.files
             inputs_key = next((key for key in ("features", "images") if key in keys), None)
             if inputs_key is None or "labels" not in keys:
                 raise UserError(f"{path} holds {', '.join(keys)}: it needs labels, and features or images")
             inputs, labels = arrays[inputs_key], arrays["labels"]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read as an .npz file: {error}") from error
     return Dataset(Path(path).stem, inputs, labels)
 
@@ -144,6 +144,8 @@ def check_dataset(dataset: Dataset) -> Dataset:
     name, inputs, labels, _ = dataset
     if labels.ndim not in (1, 2) or labels.dtype.kind not in "iub":
         raise UserError(f"{name}: labels are {labels.dtype} {labels.shape}; give integers [N] or multi-hot rows [N, C]")
+    if labels.max(initial=0) >= 2**31:
+        raise UserError(f"{name}: the largest label is {labels.max()}; number the classes from 0")
     if labels.ndim == 2 and not np.isin(labels, (0, 1)).all():
         raise UserError(f"{name}: multi-hot labels hold values other than 0 and 1")
     num_classes = int((labels != 0).any(axis=0).sum()) if labels.ndim == 2 else len(np.unique(labels[labels >= 0]))
@@ -152,8 +154,8 @@ def check_dataset(dataset: Dataset) -> Dataset:
     labels = labels.astype(np.int32 if labels.ndim == 1 else np.uint8)
     if inputs is None:
         return dataset._replace(labels=labels)
-    if len(inputs) != len(labels):
-        raise UserError(f"{name}: {len(inputs)} rows of inputs but {len(labels)} rows of labels")
+    if inputs.ndim == 0 or len(inputs) != len(labels):
+        raise UserError(f"{name}: {len(inputs) if inputs.ndim else 0} rows of inputs but {len(labels)} rows of labels")
     if inputs.ndim == 4 and inputs.dtype == np.uint8:
         return dataset._replace(labels=labels)
     if inputs.ndim != 2 or inputs.dtype.kind not in "fiu":

@@ -67,7 +67,8 @@ class Workdir:
         existed = self._check(config)
         if not existed:
             write_json(self.path / "config.json", {"drlhash_jax": __version__, "config": config})
-        self._run = self._read("run.json") if existed else {}
+        # A kill may have come between the two files.
+        self._run = self._read("run.json") if existed and (self.path / "run.json").is_file() else {}
         self._run.setdefault("stages", {})
         self._run |= {
             "argv": sys.argv,
@@ -98,10 +99,10 @@ class Workdir:
                 raise UserError(f"--workdir={path} holds other files and no run: give an empty or new directory")
             return False
         try:
-            stored = self._read("config.json")["config"]
-        except (ValueError, KeyError, TypeError) as error:
+            stored = _flatten(self._read("config.json")["config"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}/config.json is not a run's config: give another --workdir") from error
-        old, new = _flatten(stored), _flatten(config)
+        old, new = stored, _flatten(config)
         differing = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
         if differing:
             changes = "; ".join(f"{key} was {old.get(key)}, now {new.get(key)}" for key in differing[:5])

@@ -39,7 +39,8 @@ def encode_logits(
     """
     num_rows = len(inputs)
     logits = []
-    for start in range(0, num_rows, batch_size):
+    # At least one batch, so that no rows give no codes of the right width.
+    for start in range(0, max(num_rows, 1), batch_size):
         batch = inputs[start : start + batch_size]
         padding = [(0, batch_size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
         out = _batch_logits(

@@ -224,6 +224,8 @@ def test_metrics_and_best_set(small_env, small_settings):
     # Entropy of a nearly uniform policy at 6, 5 and 4 legal bits.
     np.testing.assert_allclose(metrics.entropy[0], np.log([6, 5, 4]).mean(), atol=0.05)
     assert (metrics.kl >= -1e-6).all()
+    # Scores are measured from the first update's episodes for good.
+    np.testing.assert_allclose(state.reward_mean, metrics.mean_reward[0], rtol=1e-6)
 
 
 def test_every_update_draws_its_own_episodes(small_env, small_settings):
@@ -247,7 +249,11 @@ def test_one_environment(small_env):
 
 
 def test_no_recompilation(small_env, small_settings):
-    train(0, small_env, small_settings, [5, 5])
+    # What comes out has the types of what went in, weak types included: the second call finds the program of the first.
+    before = init_state(jax.random.key(0), small_env, 3, small_settings)
+    types = [leaf.aval for leaf in jax.tree.leaves(before)]
+    after, _ = train(0, small_env, small_settings, [5, 5])
+    assert [leaf.aval for leaf in jax.tree.leaves(after)] == types
     compiled = train_chunk._cache_size()
     train(1, small_env, small_settings, [5, 5, 5])
     assert train_chunk._cache_size() == compiled
