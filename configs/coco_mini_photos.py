@@ -19,7 +19,7 @@ def get_config():
     config.encoder.name = "efficientnet_lite0"
     config.encoder.weights = "imagenet"
     config.encoder.image_size = 128
-    config.mapping.num_epochs = 5
+    config.mapping.num_epochs = 8
     config.mapping.optimizer = "adam"
     config.mapping.learning_rate = 0.0
     config.mapping.head_learning_rate = 3e-3

@@ -58,6 +58,8 @@ def fit_input_spec(inputs: np.ndarray, image_size: int | None = None, encoder: s
 
 def prepare_inputs(inputs: Array, mean: Array, scale: Array, image_size: int | None = None) -> Array:
     """Normalised float32 inputs, shapes as stored; images bilinearly resized to ``[B, image_size, image_size, .]``."""
+    leading = (1,) * (inputs.ndim - 1)
+    mean, scale = (jnp.reshape(jnp.asarray(value), (*leading, -1)) for value in (mean, scale))
     x = (inputs.astype(jnp.float32) - mean) / scale
     if image_size is not None and x.ndim == 4 and x.shape[1:3] != (image_size, image_size):
         x = jax.image.resize(x, (x.shape[0], image_size, image_size, x.shape[3]), "bilinear")

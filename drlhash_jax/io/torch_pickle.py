@@ -98,10 +98,10 @@ def _parameter(tensor: object, *unused: object) -> Tensor:
     return tensor
 
 
-def _ordered_dict(pairs: object = None) -> dict:
+def _ordered_dict(*lists: object) -> dict:
     """collections.OrderedDict; Python 2 gave it a list of [key, value], which is used up here."""
     found: dict = {}
-    if pairs is not None:
+    for pairs in lists:
         _require(type(pairs) is list, "a dictionary of an unknown form")
         while pairs:
             pair = pairs.pop()
