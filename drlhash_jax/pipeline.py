@@ -97,8 +97,9 @@ def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
         split={"protocol": split.protocol, "digest": data.split_digest(split)},
         rows={"query": len(split.query), "train": len(split.train), "database": len(split.database)},
         unlabelled_training_rows=target_codes.count_unlabelled(dataset.labels[split.train]),
-        weights=weights,
     )
+    if weights:
+        directory.record_once(weights=weights)
     return _Run(config, directory, dataset, split, spec, pretrained)
 
 

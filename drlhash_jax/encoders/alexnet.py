@@ -1,5 +1,6 @@
 """AlexNet in the layout of torchvision, the network of thesis 3.3.1, with K outputs."""
 
+import chex
 import flax.linen as nn
 
 from drlhash_jax.types import Array
@@ -29,6 +30,7 @@ class AlexNet(nn.Module):
         Returns:
           float32 ``[B, num_outputs]``.
         """
+        chex.assert_shape(images, (None, 224, 224, 3))
         conv = lambda name, features, size, stride, pad: nn.Conv(
             features, (size, size), strides=stride, padding=pad, dtype=self.compute_dtype, name=name
         )

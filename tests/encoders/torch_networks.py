@@ -29,14 +29,12 @@ def alexnet():
 
 def vgg19(batch_norm=False):
     features, channels = [], 3
-    for each in "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M".split():
-        if each == "M":
-            features.append(nn.MaxPool2d(2, 2))
-        else:
-            width = int(each)
+    for width, layers in ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4)):
+        for _ in range(layers):
             norm = [nn.BatchNorm2d(width)] if batch_norm else []
             features += [nn.Conv2d(channels, width, 3, padding=1), *norm, nn.ReLU()]
             channels = width
+        features.append(nn.MaxPool2d(2, 2))
     hidden = (nn.Linear(25088, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout())
     return Flattened(features, (*hidden, nn.Linear(4096, 1000)))
 
