@@ -16,7 +16,7 @@ from drlhash_jax.types import UserError
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 # Published kernels by rank: a convolution is (out, in, height, width), ours (height, width, in, out).
 _TRANSPOSES = {4: (2, 3, 1, 0), 2: (1, 0)}
-_LISTED = 20
+_LISTED = 10
 
 
 def _alexnet_layers() -> dict[str, str]:
@@ -84,7 +84,7 @@ def published_names(name: str, encoder: nn.Module, image_size: int) -> dict[str,
 
 
 def _problems(expected: dict[str, tuple], arrays: Mapping[str, np.ndarray], classifier: str) -> list[str]:
-    """What does not fit, a line each: tensors that are missing, of another shape or type, or too many."""
+    """What does not fit, a line each: tensors missing or of another shape or type, and tensors left over."""
     problems = []
     for name, shape in expected.values():
         if name not in arrays:
@@ -97,7 +97,12 @@ def _problems(expected: dict[str, tuple], arrays: Mapping[str, np.ndarray], clas
             problems.append(f"{name} holds NaN or infinity")
     names = {name for name, _ in expected.values()}
     ignored = lambda name: name.startswith(f"{classifier}.") or name.endswith(".num_batches_tracked")
-    return problems + [f"{name} is not part of it" for name in arrays if name not in names and not ignored(name)]
+    left_over = [f"{name[:80]} is not part of it" for name in arrays if name not in names and not ignored(name)]
+    return _cut(problems) + _cut(left_over)
+
+
+def _cut(lines: list[str]) -> list[str]:
+    return lines[:_LISTED] + ([f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else [])
 
 
 def import_weights(name: str, encoder: nn.Module, arrays: Mapping[str, np.ndarray], image_size: int = 224) -> dict:
@@ -118,8 +123,7 @@ def import_weights(name: str, encoder: nn.Module, arrays: Mapping[str, np.ndarra
     expected = published_names(name, encoder, image_size)
     problems = _problems(expected, arrays, PUBLISHED_LAYERS[name][1])
     if problems:
-        more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
-        raise UserError(f"not the weights of {name}: " + "; ".join(problems[:_LISTED] + more))
+        raise UserError(f"not the weights of {name}: {'; '.join(problems)}")
     params = {}
     for path, (published, shape) in expected.items():
         array = arrays[published].transpose(_TRANSPOSES.get(len(shape), range(len(shape))))
