@@ -10,7 +10,7 @@ from drlhash_jax.config import default_config
 def get_config():
     """200 training photos, 50 queries, 300 photos searched. The trunk stays as published; the head is trained."""
     config = default_config()
-    config.bits = (16, 32, 48)
+    config.bits = (16, 32)
     config.data.source = "coco_mini_photos"
     config.data.protocol = "random"
     config.data.query = 50
