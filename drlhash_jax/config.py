@@ -5,7 +5,7 @@ import difflib
 import ml_collections
 
 from drlhash_jax.data import CONFIGURED, PROTOCOLS, SOURCES
-from drlhash_jax.encoders import ENCODERS, INPUT_KINDS
+from drlhash_jax.encoders import COLOUR_SIZES, COMPUTE_DTYPES, ENCODERS, INPUT_KINDS, PUBLISHED_LAYERS
 from drlhash_jax.mapping import OPTIMIZERS
 from drlhash_jax.target_codes import PATHS
 from drlhash_jax.types import UserError
@@ -43,7 +43,9 @@ def default_config() -> ml_collections.ConfigDict:
     codes.block_width = 500  # w, columns of a block of S
 
     config.encoder = encoder = ml_collections.ConfigDict()
-    encoder.name = "compact"  # alexnet, compact or mlp
+    encoder.name = "compact"  # alexnet, compact, efficientnet_lite0, mlp, vgg19 or vgg19_bn
+    encoder.weights = ""  # file of published weights to start from, or imagenet for those that come as a package
+    encoder.compute_dtype = "float32"  # of activations, or bfloat16; parameters and logits are float32
     encoder.options = ml_collections.ConfigDict()  # attributes of the encoder's class, e.g. hidden of mlp
     encoder.image_size = 0  # side that images are resized to; 0 leaves them as they are
 
@@ -109,12 +111,18 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     _choose("last_stage", config.last_stage, LAST_STAGES)
     _choose("target_codes.path", config.target_codes.path, PATHS)
     _choose("encoder.name", config.encoder.name, ENCODERS)
+    _choose("encoder.compute_dtype", config.encoder.compute_dtype, COMPUTE_DTYPES)
+    if config.encoder.weights and config.encoder.name not in PUBLISHED_LAYERS:
+        raise UserError(
+            f"encoder.weights={config.encoder.weights}: there are no published weights of {config.encoder.name}; "
+            f"use {', '.join(PUBLISHED_LAYERS)}"
+        )
     _choose("mapping.optimizer", config.mapping.optimizer, OPTIMIZERS)
     _choose("mapping.schedule", config.mapping.schedule, ("constant", "cosine"))
     _choose("reward.codes", config.reward.codes, REWARD_CODES)
     for selector in config.selectors:
         _choose("selectors", selector, SELECTORS)
-    known = set(ENCODERS[config.encoder.name].__dataclass_fields__) - {"parent", "name", "num_outputs"}
+    known = set(ENCODERS[config.encoder.name].__dataclass_fields__) - {"parent", "name", "num_outputs", "compute_dtype"}
     for option in config.encoder.options:
         _choose(f"encoder.options of {config.encoder.name}", option, sorted(known))
     for field in (
@@ -139,6 +147,19 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         raise UserError(f"ppo.num_minibatches={config.ppo.num_minibatches}: an update has only {steps} steps")
 
 
+def _check_colour_images(encoder: ml_collections.ConfigDict, inputs) -> None:
+    """Refuses images that an encoder of colour images cannot read; inputs are uint8 ``[N, H, W, channels]``."""
+    if inputs.shape[-1] != 3:
+        raise UserError(f"encoder.name={encoder.name} reads colour images, these have {inputs.shape[-1]} channel")
+    wanted = COLOUR_SIZES[encoder.name]
+    size = (encoder.image_size, encoder.image_size) if encoder.image_size else inputs.shape[1:3]
+    if wanted and size != (wanted, wanted):
+        raise UserError(
+            f"encoder.name={encoder.name} reads colour images of {wanted} pixels: "
+            f"set encoder.image_size={wanted} (is {size[0]} x {size[1]})"
+        )
+
+
 def check_against_data(config: ml_collections.ConfigDict, inputs, num_train: int) -> None:
     """Refuses settings that do not fit the loaded data.
 
@@ -159,11 +180,8 @@ def check_against_data(config: ml_collections.ConfigDict, inputs, num_train: int
     if INPUT_KINDS[name] != kind:
         fitting = [other for other, wanted in INPUT_KINDS.items() if wanted == kind]
         raise UserError(f"encoder.name={name} reads {INPUT_KINDS[name]}, the data are {kind}: use {', '.join(fitting)}")
-    size = config.encoder.image_size or (inputs.shape[1] if kind == "images" else 0)
-    if name == "alexnet" and (size != 224 or inputs.shape[-1] != 3):
-        raise UserError(
-            f"encoder.name=alexnet reads colour images of 224 pixels: set encoder.image_size=224 (is {size})"
-        )
+    if name in COLOUR_SIZES:
+        _check_colour_images(config.encoder, inputs)
     if config.last_stage == "selection":
         if config.reward.num_queries >= num_train:
             raise UserError(

@@ -28,6 +28,7 @@ class _Run(NamedTuple):
       dataset: Dataset.
       split: Split.
       spec: normalisation of the inputs; None where there are none.
+      pretrained: layers that every encoder starts from; None for a random start.
     """
 
     config: ml_collections.ConfigDict
@@ -35,6 +36,7 @@ class _Run(NamedTuple):
     dataset: data.Dataset
     split: data.Split
     spec: encoders.InputSpec | None
+    pretrained: dict | None
 
     def key(self, stage: str, index: int = 0) -> Array:
         """Key of a stage: depends on the seed, the stage and a number, not on what ran before."""
@@ -56,6 +58,21 @@ def _plain(config: ml_collections.ConfigDict) -> dict:
     }
 
 
+def _encoder_options(config: ml_collections.ConfigDict) -> dict:
+    """Attributes of the encoder's class."""
+    return _plain(config.encoder.options) | {"compute_dtype": config.encoder.compute_dtype}
+
+
+def _read_pretrained(config: ml_collections.ConfigDict) -> tuple[dict, dict]:
+    """Layers of the published weights, and what run.json says about their file."""
+    name = config.encoder.name
+    path = io.find_weights(config.encoder.weights, name)
+    arrays = io.read_weights(path)
+    encoder = encoders.make_encoder(name, 1, **_encoder_options(config))
+    facts = {"file": path.name, "sha256": io.sha256_of(path), "tensors": len(arrays)}
+    return encoders.import_weights(name, encoder, arrays), facts
+
+
 def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
     """Loads and checks everything before anything is computed or written."""
     check_config(config)
@@ -65,9 +82,12 @@ def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
     )
     split = data.make_split(dataset, name, protocol, config.seed)
     check_against_data(config, dataset.inputs, len(split.train))
-    spec = None
+    spec = pretrained = weights = None
     if dataset.inputs is not None:
-        spec = encoders.fit_input_spec(dataset.inputs[split.train], config.encoder.image_size or None)
+        train_inputs = dataset.inputs[split.train]
+        spec = encoders.fit_input_spec(train_inputs, config.encoder.image_size or None, config.encoder.name)
+        if config.encoder.weights and config.last_stage != "target_codes":
+            pretrained, weights = _read_pretrained(config)
     directory = io.Workdir(workdir, _plain(config))
     io.write_arrays(
         directory.path / "split.npz", {"query": split.query, "train": split.train, "database": split.database}
@@ -77,7 +97,9 @@ def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
         rows={"query": len(split.query), "train": len(split.train), "database": len(split.database)},
         unlabelled_training_rows=target_codes.count_unlabelled(dataset.labels[split.train]),
     )
-    return _Run(config, directory, dataset, split, spec)
+    if weights:
+        directory.record_once(weights=weights)
+    return _Run(config, directory, dataset, split, spec, pretrained)
 
 
 def _target_codes(run: _Run, num_bits: int) -> np.ndarray:
@@ -100,7 +122,7 @@ def _target_codes(run: _Run, num_bits: int) -> np.ndarray:
 
 
 def _encoder(run: _Run, num_bits: int) -> nn.Module:
-    return encoders.make_encoder(run.config.encoder.name, num_bits, **run.config.encoder.options)
+    return encoders.make_encoder(run.config.encoder.name, num_bits, **_encoder_options(run.config))
 
 
 def _heldout_codes(run: _Run, targets: np.ndarray) -> np.ndarray:
@@ -126,6 +148,7 @@ def _heldout_codes(run: _Run, targets: np.ndarray) -> np.ndarray:
                 settings,
                 num_folds,
                 on_epoch,
+                run.pretrained,
             )
         return {"codes": codes}
 
@@ -156,8 +179,9 @@ def _mapping(run: _Run, targets: np.ndarray) -> _Encoded:
                 progress.update(epoch + 1, f"loss {loss:.4f}")
 
             rows = np.arange(len(run.split.train))
+            key = run.key("mapping", num_bits)
             params = mapping.fit_encoder(
-                run.key("mapping", num_bits), encoder, run.train_inputs, targets, rows, run.spec, settings, on_epoch
+                key, encoder, run.train_inputs, targets, rows, run.spec, settings, on_epoch, run.pretrained
             )
         encode = lambda part: mapping.encode_codes(encoder, params, run.dataset.inputs[part], run.spec)
         codes = {name: encode(getattr(run.split, name)) for name in ("train", "query", "database")}
@@ -292,7 +316,7 @@ def _write_pool(run: _Run, pool: _Encoded, targets: np.ndarray, heldout: np.ndar
         pool.params,
         run.spec,
         encoder=run.config.encoder.name,
-        options=_plain(run.config.encoder.options),
+        options=_encoder_options(run.config),
         num_bits=targets.shape[1],
         selections=orders,
     )

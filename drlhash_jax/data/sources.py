@@ -83,6 +83,27 @@ def load_coco_mini_features(path: str) -> Dataset:
         return Dataset("coco_mini_features", arrays["features"].astype(np.float32), arrays["labels"])
 
 
+def _square_photo(photo: bytes, side: int) -> np.ndarray:
+    """A JPEG as uint8 ``[side, side, 3]``: its short side resized, its middle cut out."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(photo), formats=["JPEG"]) as image:
+        image = image.convert("RGB")
+    scale = side / min(image.size)
+    width, height = (max(side, round(length * scale)) for length in image.size)
+    left, top = (width - side) // 2, (height - side) // 2
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(resized.crop((left, top, left + side, top + side)))
+
+
+def load_coco_mini_photos(path: str) -> Dataset:
+    """The same 350 MS-COCO photographs as images of 224 x 224 pixels, with their 80 labels."""
+    with np.load(data_file("coco_mini_images.npz"), allow_pickle=False) as arrays:
+        jpeg, offsets, labels = (arrays[key] for key in ("jpeg", "offsets", "labels"))
+    photos = [jpeg[start:stop].tobytes() for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+    return Dataset("coco_mini_photos", np.stack([_square_photo(photo, 224) for photo in photos]), labels)
+
+
 def load_coco_labels(path: str) -> Dataset:
     """The MS-COCO 2014 label matrix (122,218 x 80) with the index lists that HashNet published."""
     with np.load(data_file("coco_labels.npz"), allow_pickle=False) as arrays:
@@ -125,6 +146,7 @@ SOURCES: dict[str, Callable[[str], Dataset]] = {
     "cifar10_features": load_cifar10_features,
     "coco_labels": load_coco_labels,
     "coco_mini_features": load_coco_mini_features,
+    "coco_mini_photos": load_coco_mini_photos,
     "digits": load_digits,
 }
 

@@ -17,15 +17,18 @@ class Compact(nn.Module):
       num_outputs: K, the code length.
       width: channels of the first stage; the others have twice and four times as many.
       dropout_rate: before the head.
+      compute_dtype: of activations; parameters and logits are float32.
     """
 
     num_outputs: int
     width: int = 32
     dropout_rate: float = 0.0
+    compute_dtype: str = "float32"
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Array:
         """Logits float32 ``[B, num_outputs]`` of images float32 ``[B, H, W, channels]``, H and W at least 4."""
+        dtype = self.compute_dtype
         x = images
         for stage in range(3):
             for layer in range(2):
@@ -34,12 +37,13 @@ class Compact(nn.Module):
                     (3, 3),
                     use_bias=False,
                     kernel_init=flat_lecun_normal,
+                    dtype=dtype,
                     name=f"conv{stage}_{layer}",
                 )
                 x = conv(x)
-                x = nn.relu(nn.GroupNorm(num_groups=8, name=f"norm{stage}_{layer}")(x))
+                x = nn.relu(nn.GroupNorm(num_groups=8, dtype=dtype, name=f"norm{stage}_{layer}")(x))
             if stage < 2:
                 x = nn.max_pool(x, (2, 2), strides=(2, 2))
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        return nn.Dense(self.num_outputs, name="head")(x)
+        return nn.Dense(self.num_outputs, dtype=dtype, name="head")(x).astype(jnp.float32)

@@ -11,6 +11,8 @@ from drlhash_jax.types import Array
 # Channel statistics of ImageNet on a 0..1 scale, which published encoders expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# Encoders whose published weights expect other statistics: mean and scale of a byte.
+INPUT_STATISTICS = {"efficientnet_lite0": (127.0, 128.0)}
 
 
 class InputSpec(NamedTuple):
@@ -29,12 +31,13 @@ class InputSpec(NamedTuple):
     image_size: int | None = None
 
 
-def fit_input_spec(inputs: np.ndarray, image_size: int | None = None) -> InputSpec:
+def fit_input_spec(inputs: np.ndarray, image_size: int | None = None, encoder: str = "") -> InputSpec:
     """Chooses the normalisation from the training inputs.
 
     Args:
       inputs: uint8 images ``[n, H, W, channels]`` or float features ``[n, D]`` of the training rows.
       image_size: side to resize images to.
+      encoder: name of the encoder; `INPUT_STATISTICS` has those with statistics of their own.
 
     Returns:
       InputSpec: ImageNet statistics for colour images, 0.5 +- 0.5 for other images. Features are centred and divided
@@ -42,6 +45,9 @@ def fit_input_spec(inputs: np.ndarray, image_size: int | None = None) -> InputSp
     """
     if inputs.ndim == 4:
         channels = inputs.shape[3]
+        if encoder in INPUT_STATISTICS:
+            mean, scale = (np.full(channels, value, np.float32) for value in INPUT_STATISTICS[encoder])
+            return InputSpec("images", mean, scale, image_size)
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.5,) * channels)
         return InputSpec("images", 255 * np.float32(mean), 255 * np.float32(std), image_size)
     inputs = np.asarray(inputs, np.float32)

@@ -5,15 +5,18 @@ from drlhash_jax.io.files import read_arrays, sha256_of, write_arrays, write_jso
 from drlhash_jax.io.model_files import flatten_params, save_model, unflatten_params
 from drlhash_jax.io.progress import StageProgress
 from drlhash_jax.io.table import print_table, results_table
+from drlhash_jax.io.weight_files import find_weights, read_weights
 from drlhash_jax.io.workdir import Workdir
 
 __all__ = [
     "StageProgress",
     "Workdir",
+    "find_weights",
     "flatten_params",
     "load_codes",
     "print_table",
     "read_arrays",
+    "read_weights",
     "results_table",
     "save_codes",
     "save_model",

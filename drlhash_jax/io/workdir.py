@@ -120,6 +120,17 @@ class Workdir:
         self._run |= facts
         self._save_run()
 
+    def record_once(self, **facts) -> None:
+        """Adds facts that must be the same whenever the run is continued.
+
+        Raises:
+          UserError: one of them was recorded otherwise.
+        """
+        for name, value in facts.items():
+            if self._run.get(name, value) != value:
+                raise UserError(f"--workdir={self.path} holds a run with other {name}: give another --workdir")
+        self.record(**facts)
+
     def seconds(self, stage: str) -> float:
         """Wall time that a finished stage took, in seconds."""
         return self._run["stages"][stage]["seconds"]

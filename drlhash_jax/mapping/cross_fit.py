@@ -32,6 +32,7 @@ def cross_fit_codes(
     settings: MappingSettings,
     num_folds: int,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    pretrained: dict | None = None,
 ) -> np.ndarray:
     """Out-of-fold codes of every training row.
 
@@ -44,16 +45,18 @@ def cross_fit_codes(
       settings: MappingSettings of each fit.
       num_folds: number of encoders to fit, at least 2.
       on_epoch: called after each epoch of each fold with a running number and the mean loss.
+      pretrained: what every fit starts from, see `fit_encoder`.
 
     Returns:
       uint8 ``[n, K]``.
     """
-    fold_key, fit_key = jax.random.split(key)
-    folds = assign_folds(fold_key, len(inputs), num_folds)
+    assign_key, fit_key = jax.random.split(key)
+    folds = assign_folds(assign_key, len(inputs), num_folds)
     heldout = np.zeros_like(codes)
     for fold in range(num_folds):
         report = lambda epoch, loss, done=fold * settings.num_epochs: on_epoch(done + epoch, loss)
         rows = np.flatnonzero(folds != fold)
-        params = fit_encoder(jax.random.fold_in(fit_key, fold), encoder, inputs, codes, rows, spec, settings, report)
+        fold_key = jax.random.fold_in(fit_key, fold)
+        params = fit_encoder(fold_key, encoder, inputs, codes, rows, spec, settings, report, pretrained)
         heldout[folds == fold] = encode_codes(encoder, params, inputs[folds == fold], spec)
     return heldout

@@ -22,8 +22,16 @@ def _batch_logits(params, inputs, mean, scale, *, encoder, image_size):
     return encoder.apply({"params": params}, x, train=False)
 
 
+def _rows_a_call(inputs: np.ndarray, spec: InputSpec) -> int:
+    """1,024 rows, or fewer for images: a mebipixel, so that activations stay within a few hundred megabytes."""
+    if inputs.ndim != 4:
+        return 1024
+    pixels = spec.image_size**2 if spec.image_size else inputs.shape[1] * inputs.shape[2]
+    return max(1, min(1024, 2**20 // pixels))
+
+
 def encode_logits(
-    encoder: nn.Module, params: dict, inputs: np.ndarray, spec: InputSpec, batch_size: int = 1024
+    encoder: nn.Module, params: dict, inputs: np.ndarray, spec: InputSpec, batch_size: int | None = None
 ) -> np.ndarray:
     """Logits of any number of inputs, in batches of one size.
 
@@ -32,12 +40,13 @@ def encode_logits(
       params: its parameters.
       inputs: ``[N, ...]`` as stored.
       spec: the normalisation that the encoder was trained with.
-      batch_size: rows a call.
+      batch_size: rows a call; chosen by the size of the inputs if None.
 
     Returns:
       float32 ``[N, K]``.
     """
     num_rows = len(inputs)
+    batch_size = batch_size or _rows_a_call(inputs, spec)
     logits = []
     # At least one batch, so that no rows give no codes of the right width.
     for start in range(0, max(num_rows, 1), batch_size):
@@ -51,7 +60,7 @@ def encode_logits(
 
 
 def encode_codes(
-    encoder: nn.Module, params: dict, inputs: np.ndarray, spec: InputSpec, batch_size: int = 1024
+    encoder: nn.Module, params: dict, inputs: np.ndarray, spec: InputSpec, batch_size: int | None = None
 ) -> np.ndarray:
     """Codes uint8 ``[N, K]`` of {0, 1}; arguments as in `encode_logits`."""
     return (encode_logits(encoder, params, inputs, spec, batch_size) >= 0).astype(np.uint8)

@@ -24,7 +24,7 @@ def make_optimizer(
 
     Args:
       name: "sgd", "momentum" (Nesterov off), or "adam".
-      learning_rate: of every layer but the head.
+      learning_rate: of every layer but the head; 0 leaves them as they are, and saves their backward pass.
       head_learning_rate: of the layer named "head".
       momentum: of "momentum".
       weight_decay: L2 penalty added to the gradient of kernels for sgd and momentum, decoupled for adam.
@@ -44,6 +44,9 @@ def make_optimizer(
     kernels = lambda params: jax.tree.map(lambda x: x.ndim > 1, params)
 
     def group(rate: float) -> optax.GradientTransformation:
+        if rate == 0:
+            # Nothing reads these gradients, so that the compiler leaves their computation out.
+            return optax.set_to_zero()
         if schedule == "cosine":
             rate = optax.cosine_decay_schedule(rate, num_steps)
         if name == "adam":

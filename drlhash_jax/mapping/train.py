@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -142,6 +143,16 @@ def _init_params(key, sample, *, encoder):
     return encoder.init(key, sample)["params"]
 
 
+def start_from(params: dict, pretrained: dict) -> dict:
+    """Parameters with some layers replaced by copies of pretrained ones, of equal names and shapes.
+
+    Copies, because a training step gives the memory of its parameters away.
+    """
+    for layer, values in pretrained.items():
+        chex.assert_trees_all_equal_shapes_and_dtypes(values, params[layer])
+    return params | jax.tree.map(lambda x: jnp.array(x, copy=True), pretrained)
+
+
 def fit_encoder(
     key: Array,
     encoder: nn.Module,
@@ -151,6 +162,7 @@ def fit_encoder(
     spec: InputSpec,
     settings: MappingSettings,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    pretrained: dict | None = None,
 ) -> dict:
     """Trains an encoder on some rows.
 
@@ -163,6 +175,7 @@ def fit_encoder(
       spec: normalisation of the inputs.
       settings: MappingSettings.
       on_epoch: called with the epoch's number and mean loss.
+      pretrained: layer -> parameters to start from, left as they are; the other layers start at random.
 
     Returns:
       The parameters.
@@ -182,7 +195,7 @@ def fit_encoder(
         num_steps,
     )
     sample = prepare_inputs(jnp.asarray(inputs[:1]), spec.mean, spec.scale, spec.image_size)
-    params = _init_params(init_key, sample, encoder=encoder)
+    params = start_from(_init_params(init_key, sample, encoder=encoder), pretrained or {})
     state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))
     inputs, codes, rows = jnp.asarray(inputs), jnp.asarray(codes), jnp.asarray(rows, jnp.int32)
     for epoch in range(settings.num_epochs):

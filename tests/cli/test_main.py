@@ -1,5 +1,6 @@
 """Whole runs from the command line, in their own process, and every mistake a user can make there."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -8,6 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
+
+from drlhash_jax.encoders import make_encoder
+from drlhash_jax.encoders.pretrained import published_names
 
 ROOT = Path(__file__).parents[2]
 ROW_FIELDS = {
@@ -145,6 +150,12 @@ MISTAKES = {
     "no pool": (["--config.pool_bits=0"], ["pool_bits=0"]),
     "encoder": (["--config.encoder.name=alexnett"], ["alexnett", "did you mean alexnet"]),
     "protocol": (["--config.data.protocol=C-55"], ["C-55", "did you mean C-5"]),
+    "weights": (["--config.encoder.weights=w.pth"], ["w.pth", "no published weights of compact"]),
+    "packaged weights": (
+        ["--config.encoder.name=alexnet", "--config.encoder.weights=imagenet", "--config.encoder.options={}"],
+        ["colour images"],
+    ),
+    "compute dtype": (["--config.encoder.compute_dtype=float16"], ["float16", "bfloat16"]),
     "encoder for other input": (["--config.encoder.name=mlp", "--config.encoder.options={}"], ["mlp", "images"]),
     "workdir is a file": (["--workdir=README.md"], ["README.md", "is a file"]),
     "workdir of others": (["--workdir=configs"], ["configs", "other files"]),
@@ -182,6 +193,59 @@ def test_wrong_data_get_one_line(changes, words, tmp_path):
     lines = [line for line in done.stderr.splitlines() if line.startswith("drlhash_jax: ")]
     assert done.returncode == 1, done.stderr
     assert len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def photo_arguments(tmp_path):
+    """Flags of a short run on random colour images from the weights in tmp_path/w.npz."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (60, 32, 32, 3)).astype(np.uint8), np.arange(60) % 3
+    np.savez(tmp_path / "photos.npz", images=images, labels=labels)
+    return [
+        *("--config=configs/smoke.py", f"--workdir={tmp_path / 'run'}", "--config.data.source=arrays"),
+        *(f"--config.data.path={tmp_path / 'photos.npz'}", "--config.encoder.name=efficientnet_lite0"),
+        *("--config.encoder.options={}", f"--config.encoder.weights={tmp_path / 'w.npz'}"),
+        *(
+            "--config.mapping.learning_rate=0.0",
+            "--config.last_stage=mapping",
+            "--config.encoder.compute_dtype=bfloat16",
+        ),
+    ]
+
+
+def published_arrays(seed=0):
+    encoder, rng = make_encoder("efficientnet_lite0", 1), np.random.default_rng(seed)
+    shapes = published_names("efficientnet_lite0", encoder, 32).values()
+    return {name: rng.uniform(-0.1, 1.0, shape).astype(np.float32) for name, shape in shapes}
+
+
+@pytest.mark.slow
+def test_run_from_published_weights(tmp_path):
+    arrays = published_arrays()
+    np.savez(tmp_path / "w.npz", **arrays)
+    arguments = photo_arguments(tmp_path)
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "run/run.json").read_text())["weights"]
+    digest = hashlib.sha256((tmp_path / "w.npz").read_bytes()).hexdigest()
+    assert facts == {"file": "w.npz", "sha256": digest, "tensors": 245}
+    # The trunk's learning rate is 0: it leaves as it came.
+    params = load_file(tmp_path / "run/model/params.safetensors")
+    np.testing.assert_array_equal(params["stem/kernel"], arrays["_conv_stem.weight"].transpose(2, 3, 1, 0))
+    model = json.loads((tmp_path / "run/model/model.json").read_text())
+    assert model["options"] == {"compute_dtype": "bfloat16"} and model["input"]["mean"] == [127.0] * 3
+    # Another file under the same name is not continued with.
+    np.savez(tmp_path / "w.npz", **published_arrays(seed=1))
+    again = run(*arguments)
+    assert again.returncode == 1 and "other weights" in again.stderr and "Traceback" not in again.stderr
+
+
+def test_weights_that_do_not_fit_get_one_line(tmp_path):
+    np.savez(tmp_path / "w.npz", **{"features.0.weight": np.zeros(3, np.float32)})
+    done = run(*photo_arguments(tmp_path))
+    lines = [line for line in done.stderr.splitlines() if line.startswith("drlhash_jax: ")]
+    assert done.returncode == 1 and len(lines) == 1, done.stderr
+    assert "features.0.weight is not part of it" in lines[0] and "and 235 more" in lines[0]
     assert not (tmp_path / "run").exists()
 
 

@@ -206,6 +206,16 @@ def test_coco_mini_features(shared_data, monkeypatch):
     assert out.labels.shape == (350, 80) and out.labels.dtype == np.uint8
 
 
+def test_coco_mini_photos(shared_data, monkeypatch):
+    monkeypatch.setenv("DRLHASH_DATA", str(shared_data))
+    out = load_dataset("coco_mini_photos")
+    assert out.inputs.shape == (350, 224, 224, 3) and out.inputs.dtype == np.uint8
+    assert out.labels.shape == (350, 80) and out.labels.dtype == np.uint8
+    # The same photographs in the same order as the embeddings; none is blank.
+    np.testing.assert_array_equal(out.labels, load_dataset("coco_mini_features").labels)
+    assert out.inputs.std(axis=(1, 2, 3)).min() > 5
+
+
 def test_cifar10_features(shared_data, monkeypatch):
     monkeypatch.setenv("DRLHASH_DATA", str(shared_data))
     out = load_dataset("cifar10_features")

@@ -79,3 +79,12 @@ def test_right_size_is_left_alone():
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1)).astype(np.uint8)
     plain, sized = (prepared(images, fit_input_spec(images, image_size=size)) for size in (None, 8))
     np.testing.assert_array_equal(plain, sized)
+
+
+def test_efficientnet_has_statistics_of_its_own():
+    images = np.array([127, 255, 63], np.uint8).reshape(3, 1, 1, 1).repeat(3, axis=3)
+    spec = fit_input_spec(images, encoder="efficientnet_lite0")
+    np.testing.assert_array_equal(prepared(images, spec)[:, 0, 0, 0], [0.0, 1.0, -0.5])
+    assert spec.mean.shape == spec.scale.shape == (3,) and spec.mean.dtype == np.float32
+    plain = fit_input_spec(images, encoder="vgg19")
+    np.testing.assert_array_equal(plain.mean, fit_input_spec(images).mean)

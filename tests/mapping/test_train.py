@@ -16,6 +16,7 @@ from drlhash_jax.mapping import (
     epoch_batches,
     fit_encoder,
     make_optimizer,
+    start_from,
     train_step,
 )
 from drlhash_jax.mapping import train as train_module
@@ -222,3 +223,32 @@ def test_stored_inputs_are_prepared_once():
     settings = FAST._replace(num_epochs=1)
     fit = lambda x, spec: fit_encoder(jax.random.key(0), SMALL, x, codes, np.arange(32), spec, settings)
     chex.assert_trees_all_close(fit(inputs, spec), fit(prepared, identity), rtol=1e-5, atol=1e-6)
+
+
+def test_training_starts_from_pretrained_layers_and_leaves_them_alone():
+    inputs, codes = blobs(32)
+    spec = fit_input_spec(inputs)
+    pretrained = {"dense0": {"kernel": np.full((8, 16), 0.25, np.float32), "bias": np.zeros(16, np.float32)}}
+    settings = FAST._replace(num_epochs=2, learning_rate=0.0)
+    fit = lambda settings, given: fit_encoder(
+        jax.random.key(0), SMALL, inputs, codes, np.arange(32), spec, settings, pretrained=given
+    )
+    frozen = fit(settings, pretrained)
+    chex.assert_trees_all_equal(frozen["dense0"], pretrained["dense0"])
+    # The head does not depend on what is given for the trunk until it is trained.
+    assert (frozen["head"]["kernel"] != fit(settings, None)["head"]["kernel"]).any()
+    # Arrays on the device are given as well, twice, and survive the training that starts from them.
+    given = jax.tree.map(jnp.asarray, pretrained)
+    first, again = (fit(settings._replace(learning_rate=0.1), given) for _ in range(2))
+    chex.assert_trees_all_equal(first, again)
+    chex.assert_trees_all_equal(given, pretrained)
+    assert (first["dense0"]["kernel"] != pretrained["dense0"]["kernel"]).any()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"bias": np.zeros(16, np.float32)}, {"kernel": np.zeros((8, 15), np.float32), "bias": np.zeros(16)}]
+)
+def test_pretrained_layers_have_the_right_shapes(wrong):
+    params = SMALL.init(jax.random.key(0), jnp.zeros((1, 8)))["params"]
+    with pytest.raises(AssertionError):
+        start_from(params, {"dense0": wrong})
