@@ -60,12 +60,13 @@ def _plain(config: ml_collections.ConfigDict) -> dict:
 def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
     """Loads and checks everything before anything is computed or written."""
     check_config(config)
-    dataset = data.load_dataset(config.data.source, config.data.path)
+    fields = ("labels_path", "image_size", "cache", "num_workers", "max_skipped")
+    dataset = data.load_dataset(config.data.source, config.data.path, **{field: config.data[field] for field in fields})
     name, protocol = data.find_protocol(
         config.data.protocol, config.data.query, config.data.train, config.data.train_in_database
     )
     split = data.make_split(dataset, name, protocol, config.seed)
-    check_against_data(config, dataset.inputs, len(split.train))
+    check_against_data(config, dataset.inputs, len(split.train), dataset.image_spec is not None)
     spec = None
     if dataset.inputs is not None:
         spec = encoders.fit_input_spec(dataset.inputs[split.train], config.encoder.image_size or None)
@@ -77,7 +78,11 @@ def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
         split={"protocol": split.protocol, "digest": data.split_digest(split)},
         rows={"query": len(split.query), "train": len(split.train), "database": len(split.database)},
         unlabelled_training_rows=target_codes.count_unlabelled(dataset.labels[split.train]),
+        classes=dataset.classes,
+        skipped=len(dataset.skipped),
     )
+    if dataset.skipped:
+        io.write_json_lines(directory.path / "skipped.jsonl", [each._asdict() for each in dataset.skipped])
     return _Run(config, directory, dataset, split, spec)
 
 
@@ -160,7 +165,9 @@ def _mapping(run: _Run, targets: np.ndarray) -> _Encoded:
             params = mapping.fit_encoder(
                 run.key("mapping", num_bits), encoder, run.train_inputs, targets, rows, run.spec, settings, on_epoch
             )
-        encode = lambda part: mapping.encode_codes(encoder, params, run.dataset.inputs[part], run.spec)
+        encode = lambda part: mapping.encode_codes(
+            encoder, params, data.select_rows(run.dataset.inputs, part), run.spec
+        )
         codes = {name: encode(getattr(run.split, name)) for name in ("train", "query", "database")}
         return codes | {f"params/{key}": value for key, value in io.flatten_params(params).items()}
 
@@ -296,6 +303,7 @@ def _write_pool(run: _Run, pool: _Encoded, targets: np.ndarray, heldout: np.ndar
         options=_plain(run.config.encoder.options),
         num_bits=targets.shape[1],
         selections=orders,
+        image_files=run.dataset.image_spec._asdict() if run.dataset.image_spec else None,
     )
 
 
