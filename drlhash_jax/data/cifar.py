@@ -13,6 +13,7 @@ FOLDER = "cifar-10-batches-bin"
 TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 TEST_FILES = ("test_batch.bin",)
 NAMES_FILE = "batches.meta.txt"
+_TFDS_FOLDER = "cifar10/3.0.2"
 _RECORD = 1 + 3 * 32 * 32
 _MAX_RECORDS = 10_000
 
@@ -45,7 +46,9 @@ def _read_archive(path: Path) -> dict[str, bytes]:
                 if len(found[name]) != member.size:
                     raise EOFError(f"{member.name} is cut short")
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read as a .tar archive, fetch it again: {error}") from error
+        # tarfile lists what it tried, a line each.
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} cannot be read as a .tar archive, fetch it again: {reason}") from error
     return found
 
 
@@ -77,11 +80,11 @@ def read_binary(path: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], t
     if not path.exists():
         raise UserError(f"data.path={path}: no such file or folder; give cifar-10-binary.tar.gz or {FOLDER}")
     found = _read_folder(path) if path.is_dir() else _read_archive(path)
+    missing = [name for name in (*TRAIN_FILES, *TEST_FILES) if name not in found]
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(missing)}: give CIFAR-10's binary version, {FOLDER}")
     splits = {}
     for split, names in (("train", TRAIN_FILES), ("test", TEST_FILES)):
-        missing = [name for name in names if name not in found]
-        if missing:
-            raise UserError(f"{path} lacks {', '.join(missing)}: give CIFAR-10's binary version, {FOLDER}")
         parts = [_parse_batch(found[name], f"{path}: {name}") for name in names]
         splits[split] = tuple(np.concatenate(arrays) for arrays in zip(*parts))
     return splits, tuple(found.get(NAMES_FILE, b"").decode("ascii", "replace").split())
@@ -106,12 +109,12 @@ def load_tfds_cifar10(settings: DataSettings) -> Dataset:
     )
     path = Path(needed_path(settings, "tfds_cifar10", f"the data_dir that holds cifar10/3.0.2; {how}"))
     # Without this check tfds asks a server for minutes.
-    if not (path / "cifar10").is_dir():
-        raise UserError(f"data.path={path} holds no cifar10: {how}")
+    if not (path / _TFDS_FOLDER / "dataset_info.json").is_file():
+        raise UserError(f"data.path={path} holds no {_TFDS_FOLDER}/dataset_info.json: {how}")
     import tensorflow_datasets as tfds
 
     try:
-        sources = tfds.data_source("cifar10", data_dir=path, download=False)
+        sources = tfds.data_source("cifar10:3.0.2", data_dir=path, download=False)
         examples = [example for split in ("train", "test") for example in sorted(sources[split], key=_example_id)]
     except Exception as error:
         # What tfds and array_record raise on folders that are incomplete or damaged is not documented.

@@ -1,6 +1,7 @@
 """Your own arrays: embeddings with labels in .npy, .npz or .safetensors, or one .npz that holds everything."""
 
 import math
+import tokenize
 import zipfile
 from pathlib import Path
 from typing import BinaryIO
@@ -30,7 +31,7 @@ def _read_header(file: BinaryIO, where: str) -> tuple[tuple[int, ...], bool, np.
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read(file)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, SyntaxError, tokenize.TokenError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{where} is not a .npy array: {error}") from error
     if dtype.hasobject or dtype.names or dtype.kind not in "fiub":
         raise UserError(f"{where} holds {dtype}: give numbers (objects are never unpickled)")

@@ -1,5 +1,6 @@
 """Many image files to one array of pixels: in memory, or decoded once into a file that is mapped."""
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -144,7 +145,8 @@ def _write_cache(cache: Path, digest: str, decoded: Iterator, names: list[str], 
     except OSError as error:
         raise UserError(f"data.cache={cache} cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _hold(decoded: Iterator, names: list[str], spec: ImageSpec) -> StoredImages:
@@ -173,6 +175,8 @@ def load_images(root: Path, names: list[str], settings: DataSettings) -> StoredI
     Raises:
       UserError: too many files cannot be read, or they do not fit in memory and there is no cache.
     """
+    if not names:
+        raise UserError(f"{root}: no image is left to read; the list is empty, or no row of it has a label")
     spec = ImageSpec(settings.image_size)
     size = len(names) * spec.size**2 * 3
     if size > MEMORY_LIMIT and not settings.cache:

@@ -93,12 +93,12 @@ def check_distinct(names: list[str], where: str, lines: Iterable[int] | None = N
         seen[name] = line
 
 
-def _flags(fields: list[str], where: str) -> list[int]:
-    """Fields of 0 and 1 as numbers."""
+def _flags(fields: list[str], where: str) -> np.ndarray:
+    """Fields of 0 and 1 as numbers: uint8 ``[C]``."""
     if not set(fields) <= {"0", "1"}:
         column = next(column for column, field in enumerate(fields) if field not in ("0", "1"))
         raise UserError(f"{where}: label column {column + 1} is {fields[column]!r}, must be 0 or 1")
-    return [int(field) for field in fields]
+    return np.frombuffer("".join(fields).encode(), np.uint8) - ord("0")
 
 
 def read_hash_list(path: Path) -> LabelledFiles:
@@ -121,7 +121,7 @@ def read_hash_list(path: Path) -> LabelledFiles:
     if not names:
         raise UserError(f"{path} is empty: expected lines of a path and one 0 or 1 for every class")
     check_distinct(names, str(path))
-    return LabelledFiles(names, np.array(rows, np.uint8))
+    return LabelledFiles(names, np.stack(rows))
 
 
 def load_lists(settings: DataSettings) -> Dataset:
@@ -195,7 +195,7 @@ def read_csv(path: Path) -> LabelledFiles:
     check_distinct(names, str(path), [line for line, _ in rows])
     if header[1:] == ["label"]:
         return LabelledFiles(names, *_numbered(labels))
-    return LabelledFiles(names, np.array(labels, np.uint8), tuple(header[1:]))
+    return LabelledFiles(names, np.stack(labels), tuple(header[1:]))
 
 
 def _parse_json_line(line: str, where: str) -> tuple[str, list[str]]:
