@@ -23,6 +23,7 @@ setup(
         "absl-py>=2.1",
         "distrax>=0.1.7",
         "flax>=0.12",
+        "importlib-resources>=6.0",
         "jax>=0.7",
         "ml-collections>=1.0",
         "numpy>=2.0",

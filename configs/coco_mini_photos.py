@@ -11,14 +11,14 @@ def get_config():
     """200 training photos, 50 queries, 300 photos searched. The trunk stays as published; the head is trained."""
     config = default_config()
     config.bits = (16, 32)
-    config.data.source = "coco_mini_photos"
+    config.data.source = "coco_mini"
+    config.data.image_size = 128
     config.data.protocol = "random"
     config.data.query = 50
     config.data.train = 200
     config.data.train_in_database = True
     config.encoder.name = "efficientnet_lite0"
     config.encoder.weights = "imagenet"
-    config.encoder.image_size = 128
     config.mapping.num_epochs = 8
     config.mapping.optimizer = "adam"
     config.mapping.learning_rate = 0.0

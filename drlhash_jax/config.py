@@ -27,9 +27,14 @@ def default_config() -> ml_collections.ConfigDict:
 
     config.data = data = ml_collections.ConfigDict()
     data.source = "digits"  # see drlhash_jax/data/sources.py
-    data.path = ""  # file to read, for source arrays
+    data.path = ""  # file or folder to read, for sources that are yours to bring; FILE:KEY for embeddings
+    data.labels_path = ""  # file of labels, for source embeddings
+    data.image_size = 224  # side in pixels that image files are decoded to: central square, antialiased bilinear
+    data.cache = ""  # .npy file that keeps decoded images on disk; "" for memory, up to 4 GiB
+    data.num_workers = 0  # processes that decode images; 0 decodes in the main process
+    data.max_skipped = 0.05  # share of image files that may be missing or broken; they are listed in skipped.jsonl
     data.protocol = "balanced"  # see drlhash_jax/data/protocols.py
-    data.query = 20  # query rows (a class, for balanced), for protocols balanced and random
+    data.query = 20  # query rows (a class, a concept) for protocols balanced, concepts and random
     data.train = 50  # training rows, likewise
     data.train_in_database = False  # whether training rows are also searched, likewise
 
@@ -125,14 +130,24 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     known = set(ENCODERS[config.encoder.name].__dataclass_fields__) - {"parent", "name", "num_outputs", "compute_dtype"}
     for option in config.encoder.options:
         _choose(f"encoder.options of {config.encoder.name}", option, sorted(known))
+    if config.data.cache and not config.data.cache.endswith(".npy"):
+        raise UserError(f"data.cache={config.data.cache}: the name must end in .npy")
     for field in (
-        *("pool_bits", "random_draws", "data.query", "data.train", "reward.num_queries"),
+        *("pool_bits", "random_draws", "data.query", "data.train", "data.image_size", "reward.num_queries"),
         *("target_codes.num_epochs", "target_codes.block_height", "target_codes.block_width"),
         *("mapping.num_epochs", "mapping.batch_size"),
         *("ppo.num_updates", "ppo.num_envs", "ppo.num_epochs", "ppo.num_minibatches"),
     ):
         _at_least(config, field, 1)
-    for field in ("top_k", "reward.num_database", "encoder.image_size", "mapping.learning_rate", "seed"):
+    for field in (
+        "data.num_workers",
+        "data.max_skipped",
+        "top_k",
+        "reward.num_database",
+        "encoder.image_size",
+        "mapping.learning_rate",
+        "seed",
+    ):
         _at_least(config, field, 0)
     _at_least(config, "reward.num_folds", 2)
     if not config.bits:
@@ -160,13 +175,14 @@ def _check_colour_images(encoder: ml_collections.ConfigDict, inputs) -> None:
         )
 
 
-def check_against_data(config: ml_collections.ConfigDict, inputs, num_train: int) -> None:
+def check_against_data(config: ml_collections.ConfigDict, inputs, num_train: int, from_files: bool = False) -> None:
     """Refuses settings that do not fit the loaded data.
 
     Args:
       config: the configuration.
       inputs: the dataset's inputs, or None if it has labels only.
       num_train: number of training rows.
+      from_files: whether inputs are image files that were decoded at data.image_size.
 
     Raises:
       UserError: names the field, its value and what would be right.
@@ -182,6 +198,11 @@ def check_against_data(config: ml_collections.ConfigDict, inputs, num_train: int
         raise UserError(f"encoder.name={name} reads {INPUT_KINDS[name]}, the data are {kind}: use {', '.join(fitting)}")
     if name in COLOUR_SIZES:
         _check_colour_images(config.encoder, inputs)
+    if from_files and config.encoder.image_size not in (0, inputs.shape[1]):
+        raise UserError(
+            f"encoder.image_size={config.encoder.image_size}: image files are resized once, by "
+            f"data.image_size={inputs.shape[1]}; set that, and encoder.image_size=0"
+        )
     if config.last_stage == "selection":
         if config.reward.num_queries >= num_train:
             raise UserError(

@@ -76,12 +76,13 @@ def _read_pretrained(config: ml_collections.ConfigDict) -> tuple[dict, dict]:
 def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
     """Loads and checks everything before anything is computed or written."""
     check_config(config)
-    dataset = data.load_dataset(config.data.source, config.data.path)
+    fields = ("labels_path", "image_size", "cache", "num_workers", "max_skipped")
+    dataset = data.load_dataset(config.data.source, config.data.path, **{field: config.data[field] for field in fields})
     name, protocol = data.find_protocol(
         config.data.protocol, config.data.query, config.data.train, config.data.train_in_database
     )
     split = data.make_split(dataset, name, protocol, config.seed)
-    check_against_data(config, dataset.inputs, len(split.train))
+    check_against_data(config, dataset.inputs, len(split.train), dataset.image_spec is not None)
     spec = pretrained = weights = None
     if dataset.inputs is not None:
         train_inputs = dataset.inputs[split.train]
@@ -96,7 +97,11 @@ def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
         split={"protocol": split.protocol, "digest": data.split_digest(split)},
         rows={"query": len(split.query), "train": len(split.train), "database": len(split.database)},
         unlabelled_training_rows=target_codes.count_unlabelled(dataset.labels[split.train]),
+        classes=dataset.classes,
+        skipped=len(dataset.skipped),
     )
+    if dataset.skipped:
+        io.write_json_lines(directory.path / "skipped.jsonl", [each._asdict() for each in dataset.skipped])
     if weights:
         directory.record_once(weights=weights)
     return _Run(config, directory, dataset, split, spec, pretrained)
@@ -183,7 +188,9 @@ def _mapping(run: _Run, targets: np.ndarray) -> _Encoded:
             params = mapping.fit_encoder(
                 key, encoder, run.train_inputs, targets, rows, run.spec, settings, on_epoch, run.pretrained
             )
-        encode = lambda part: mapping.encode_codes(encoder, params, run.dataset.inputs[part], run.spec)
+        encode = lambda part: mapping.encode_codes(
+            encoder, params, data.select_rows(run.dataset.inputs, part), run.spec
+        )
         codes = {name: encode(getattr(run.split, name)) for name in ("train", "query", "database")}
         return codes | {f"params/{key}": value for key, value in io.flatten_params(params).items()}
 
@@ -319,6 +326,7 @@ def _write_pool(run: _Run, pool: _Encoded, targets: np.ndarray, heldout: np.ndar
         options=_encoder_options(run.config),
         num_bits=targets.shape[1],
         selections=orders,
+        image_files=run.dataset.image_spec._asdict() if run.dataset.image_spec else None,
     )
 
 

@@ -1,17 +1,27 @@
 """Datasets by name and the protocols that split them."""
 
+from drlhash_jax.data.dataset import Dataset, DataSettings, check_dataset
+from drlhash_jax.data.image_store import RowView, select_rows
+from drlhash_jax.data.images import ImageSpec, Skipped, UnreadableImageError, decode_image
 from drlhash_jax.data.protocols import CONFIGURED, PROTOCOLS, Split, find_protocol, make_split, split_digest
-from drlhash_jax.data.sources import SOURCES, Dataset, check_dataset, load_dataset
+from drlhash_jax.data.sources import SOURCES, load_dataset
 
 __all__ = [
     "CONFIGURED",
     "PROTOCOLS",
     "SOURCES",
+    "DataSettings",
     "Dataset",
+    "ImageSpec",
+    "RowView",
+    "Skipped",
     "Split",
+    "UnreadableImageError",
     "check_dataset",
+    "decode_image",
     "find_protocol",
     "load_dataset",
     "make_split",
+    "select_rows",
     "split_digest",
 ]

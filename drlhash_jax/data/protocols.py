@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drlhash_jax.data.sources import Dataset
+from drlhash_jax.data.dataset import Dataset
 from drlhash_jax.types import UserError
 
 
@@ -35,21 +35,70 @@ class RandomRows(NamedTuple):
     train_in_database: bool
 
 
+class ConceptBalanced(NamedTuple):
+    """The same number of random rows for each concept of multi-label data, no row twice; the fields as in
+    `ClassBalanced`, counted a concept.
+
+    Queries are drawn first. Concepts take turns from the rarest to the most frequent, which finds enough rows for each.
+    """
+
+    query: int
+    train: int
+    train_in_database: bool
+
+
 class PublishedLists(NamedTuple):
-    """The index lists that come with the dataset."""
+    """The index lists that come with the dataset, under the protocol's name or as those of source "lists"."""
 
 
-Protocol = ClassBalanced | RandomRows | PublishedLists
+Protocol = ClassBalanced | RandomRows | ConceptBalanced | PublishedLists
 
-# CIFAR-10 and COCO protocols as the literature uses them; "balanced" and "random" take their numbers from the config.
+# As in the literature: C for CIFAR-10, N for NUS-WIDE (m: HashNet's copy of it), CO for MS-COCO.
 PROTOCOLS: dict[str, Protocol] = {
     "C-54": ClassBalanced(100, 500, False),
     "C-59": ClassBalanced(100, 500, True),
     "C-II": ClassBalanced(1000, 5000, True),
     "C-A": ClassBalanced(100, 5900, True),
+    "N-21": ConceptBalanced(100, 500, True),
+    "N-21-list": PublishedLists(),
+    "N-21m": PublishedLists(),
+    "N-81m": PublishedLists(),
     "CO": PublishedLists(),
+    "CO-deephash": PublishedLists(),
+    "lists": PublishedLists(),
 }
-CONFIGURED = {"balanced": ClassBalanced, "random": RandomRows}
+# These take their numbers from the config.
+CONFIGURED = {"balanced": ClassBalanced, "concepts": ConceptBalanced, "random": RandomRows}
+
+
+class Counts(NamedTuple):
+    """What a protocol's name promises.
+
+    Attributes:
+      query: rows.
+      train: rows.
+      database: rows; None where the literature does not tell.
+      classes: classes or label columns.
+    """
+
+    query: int
+    train: int
+    database: int | None
+    classes: int
+
+
+PUBLISHED_COUNTS = {
+    "C-54": Counts(1_000, 5_000, 54_000, 10),
+    "C-59": Counts(1_000, 5_000, 59_000, 10),
+    "C-II": Counts(10_000, 50_000, 50_000, 10),
+    "C-A": Counts(1_000, 59_000, 59_000, 10),
+    "N-21": Counts(2_100, 10_500, 193_734, 21),
+    "N-21-list": Counts(2_100, 10_500, 193_734, 21),
+    "N-21m": Counts(2_100, 10_500, None, 21),
+    "N-81m": Counts(5_000, 10_000, 168_692, 81),
+    "CO": Counts(5_000, 10_000, 117_218, 80),
+    "CO-deephash": Counts(5_000, 10_000, 117_218, 80),
+}
 
 
 class Split(NamedTuple):
@@ -78,7 +127,7 @@ def split_digest(split: Split) -> str:
 
 
 def find_protocol(name: str, query: int, train: int, train_in_database: bool) -> tuple[str, Protocol]:
-    """A protocol and its full name; the numbers count for "balanced" and "random" alone."""
+    """A protocol and its full name; the numbers count for the protocols in `CONFIGURED` alone."""
     if name in PROTOCOLS:
         return name, PROTOCOLS[name]
     full_name = f"{name}-{query}-{train}-{'all' if train_in_database else 'rest'}"
@@ -99,6 +148,23 @@ def _balanced_rows(labels: np.ndarray, protocol: ClassBalanced, rng: np.random.G
     return np.sort(np.concatenate(query)), np.sort(np.concatenate(train))
 
 
+def _concept_rows(labels: np.ndarray, protocol: ConceptBalanced, rng: np.random.Generator, name: str):
+    if labels.ndim != 2:
+        raise UserError(f"protocol {name} draws by concept and needs multi-hot labels; use protocol balanced")
+    free = np.ones(len(labels), bool)
+    parts = []
+    for count in (protocol.query, protocol.train):
+        drawn = []
+        for concept in np.argsort(labels.sum(axis=0), kind="stable"):
+            rows = rng.permutation(np.flatnonzero(free & (labels[:, concept] != 0)))[:count]
+            if len(rows) < count:
+                raise UserError(f"protocol {name} needs {count} more rows of concept {concept}, {len(rows)} are left")
+            free[rows] = False
+            drawn.append(rows)
+        parts.append(np.sort(np.concatenate(drawn)))
+    return parts
+
+
 def _random_rows(num_rows: int, protocol: RandomRows, rng: np.random.Generator, name: str):
     needed = protocol.query + protocol.train
     if num_rows < needed:
@@ -107,8 +173,61 @@ def _random_rows(num_rows: int, protocol: RandomRows, rng: np.random.Generator, 
     return np.sort(rows[: protocol.query]), np.sort(rows[protocol.query : needed])
 
 
+def _draw(dataset: Dataset, name: str, protocol: Protocol, seed: int) -> Split:
+    num_rows = len(dataset.labels)
+    rng = np.random.default_rng(seed)
+    if isinstance(protocol, ClassBalanced):
+        query, train = _balanced_rows(dataset.labels, protocol, rng, name)
+    elif isinstance(protocol, ConceptBalanced):
+        query, train = _concept_rows(dataset.labels, protocol, rng, name)
+    else:
+        query, train = _random_rows(num_rows, protocol, rng, name)
+    left_out = query if protocol.train_in_database else np.concatenate([query, train])
+    database = np.setdiff1d(np.arange(num_rows), left_out)
+    if not len(database):
+        raise UserError(f"protocol {name} leaves no row of {dataset.name} for the database")
+    return Split(name, query, train, database)
+
+
+def _published(dataset: Dataset, name: str) -> Split:
+    lists = dataset.lists.get(name, dataset.lists.get("lists"))
+    if lists is None:
+        raise UserError(f"protocol {name} is a published list, and {dataset.name} does not come with one")
+    return Split(name, *(rows.astype(np.int64) for rows in lists))
+
+
+def _check_split(dataset: Dataset, split: Split) -> None:
+    """Asserts that no query is trained on or searched, and that a name of the literature is what it says."""
+    name = split.protocol
+    for part, rows in (("training", split.train), ("database", split.database)):
+        if np.intersect1d(split.query, rows).size:
+            raise UserError(f"protocol {name}: queries are also {part} rows of {dataset.name}")
+    for part, rows in (("query", split.query), ("training", split.train), ("database", split.database)):
+        if len(np.unique(rows)) < len(rows):
+            raise UserError(f"protocol {name}: {part} rows of {dataset.name} are listed twice")
+    expected = PUBLISHED_COUNTS.get(name)
+    if expected is None:
+        return
+    labels = dataset.labels
+    classes = labels.shape[1] if labels.ndim == 2 else len(np.unique(labels[labels >= 0]))
+    found = Counts(len(split.query), len(split.train), len(split.database), classes)
+    differing = [
+        f"{field} {have}, not {want}"
+        for field, have, want in zip(Counts._fields, found, expected)
+        if want is not None and have != want
+    ]
+    if differing:
+        left_out = ""
+        if dataset.skipped:
+            left_out = f" ({len(dataset.skipped)} files left out, first {': '.join(dataset.skipped[0])})"
+        raise UserError(
+            f"protocol {name} on {dataset.name}{left_out} would have {'; '.join(differing)}: "
+            "use a protocol without a published name (lists, balanced, concepts, random)"
+        )
+
+
 def make_split(dataset: Dataset, name: str, protocol: Protocol, seed: int) -> Split:
-    """Draws a split.
+    """Draws a split, or takes the published one.
 
     Args:
       dataset: Dataset of N rows.
@@ -120,24 +239,10 @@ def make_split(dataset: Dataset, name: str, protocol: Protocol, seed: int) -> Sp
       Split, whose queries are neither training nor database rows.
 
     Raises:
-      UserError: the dataset has too few rows, or does not come with published lists.
+      UserError: the dataset has too few rows, does not come with published lists, or has other counts than those that
+        the protocol's name stands for.
     """
-    num_rows = len(dataset.labels)
-    rng = np.random.default_rng(seed)
-    if isinstance(protocol, PublishedLists):
-        if name not in dataset.lists:
-            raise UserError(f"protocol {name} is a published list, and {dataset.name} does not come with one")
-        query, train, database = (rows.astype(np.int64) for rows in dataset.lists[name])
-    else:
-        if isinstance(protocol, ClassBalanced):
-            query, train = _balanced_rows(dataset.labels, protocol, rng, name)
-        else:
-            query, train = _random_rows(num_rows, protocol, rng, name)
-        left_out = query if protocol.train_in_database else np.concatenate([query, train])
-        database = np.setdiff1d(np.arange(num_rows), left_out)
-        if not len(database):
-            raise UserError(f"protocol {name} leaves no row of {dataset.name} for the database")
-    for part, rows in (("training", train), ("database", database)):
-        if np.intersect1d(query, rows).size:
-            raise UserError(f"protocol {name}: queries are also {part} rows of {dataset.name}")
-    return Split(name, query, train, database)
+    is_published = isinstance(protocol, PublishedLists)
+    split = _published(dataset, name) if is_published else _draw(dataset, name, protocol, seed)
+    _check_split(dataset, split)
+    return split

@@ -1,7 +1,7 @@
 """Files and screens: a run's directory, codes and models on disk, progress and tables."""
 
 from drlhash_jax.io.code_files import load_codes, save_codes
-from drlhash_jax.io.files import read_arrays, sha256_of, write_arrays, write_json
+from drlhash_jax.io.files import read_arrays, sha256_of, write_arrays, write_json, write_json_lines
 from drlhash_jax.io.model_files import flatten_params, save_model, unflatten_params
 from drlhash_jax.io.progress import StageProgress
 from drlhash_jax.io.table import print_table, results_table
@@ -24,4 +24,5 @@ __all__ = [
     "unflatten_params",
     "write_arrays",
     "write_json",
+    "write_json_lines",
 ]

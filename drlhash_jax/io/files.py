@@ -27,6 +27,12 @@ def write_json(path: Path, value: object) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def write_json_lines(path: Path, values: list) -> None:
+    """Writes one value a line, as JSON, atomically."""
+    text = "".join(json.dumps(value, allow_nan=False) + "\n" for value in values)
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes arrays as an uncompressed .npz, atomically."""
     write_atomically(path, lambda file: np.savez(file, **arrays))

@@ -23,7 +23,15 @@ def unflatten_params(arrays: dict[str, np.ndarray]) -> dict:
 
 
 def save_model(
-    folder: Path, params: dict, spec: InputSpec, *, encoder: str, options: dict, num_bits: int, selections: dict
+    folder: Path,
+    params: dict,
+    spec: InputSpec,
+    *,
+    encoder: str,
+    options: dict,
+    num_bits: int,
+    selections: dict,
+    image_files: dict | None = None,
 ) -> None:
     """Writes ``params.safetensors`` and ``model.json``.
 
@@ -35,6 +43,7 @@ def save_model(
       options: its attributes.
       num_bits: K.
       selections: length -> pool positions in order of choice.
+      image_files: how image files were decoded; None if inputs were not files.
     """
     path = folder / "params.safetensors"
     write_atomically(path, lambda file: file.write(save(flatten_params(params))))
@@ -48,6 +57,7 @@ def save_model(
             "image_size": spec.image_size,
             "mean": [float(x) for x in spec.mean],
             "scale": [float(x) for x in spec.scale],
+            "image_files": image_files,
         },
         "selections": selections,
         "sha256": sha256_of(path),

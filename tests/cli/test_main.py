@@ -179,7 +179,7 @@ DATA_MISTAKES = {
     "rows": ({"labels": np.arange(59) % 3}, ["60 rows", "59 rows"]),
     "shape": ({"features": np.zeros((60, 2, 2), np.float32)}, ["(60, 2, 2)"]),
     "one class": ({"labels": np.zeros(60, int)}, ["1 class"]),
-    "objects": ({"labels": np.array(["a"] * 60)}, ["labels are <U1"]),
+    "objects": ({"labels": np.array(["a"] * 60)}, ["mine.npz:labels holds <U1", "give numbers"]),
 }
 
 

@@ -102,6 +102,55 @@ def test_published_coco_lists(shared_data, monkeypatch):
     assert split_digest(split) == split_digest(draw("CO", seed=5, dataset=dataset))
 
 
+CONCEPTS = (np.random.default_rng(0).random((400, 4)) < (0.5, 0.1, 0.3, 0.2)).astype(np.uint8)
+MULTI = Dataset("multi", None, CONCEPTS)
+
+
+@pytest.mark.parametrize(("in_database", "size"), [(True, 392), (False, 372)])
+def test_balanced_by_concept(in_database, size):
+    split = configured("concepts", 2, 5, in_database, MULTI)
+    assert split.protocol == f"concepts-2-5-{'all' if in_database else 'rest'}"
+    assert (len(split.query), len(split.train), len(split.database)) == (8, 20, size)
+    check_rows(split, 400)
+    for rows, count in ((split.query, 2), (split.train, 5)):
+        assert CONCEPTS[rows].sum(axis=0).min() >= count
+    other = configured("concepts", 2, 5, in_database, MULTI, seed=1)
+    assert split_digest(split) != split_digest(other)
+
+
+def test_concepts_that_are_too_rare():
+    rare = CONCEPTS.copy()
+    rare[3:, 1] = 0
+    rare[:3, 1] = 1
+    with pytest.raises(UserError, match="needs 2 more rows of concept 1, 1 are left"):
+        configured("concepts", 2, 2, True, Dataset("multi", None, rare))
+    with pytest.raises(UserError, match="multi-hot"):
+        configured("concepts", 1, 1, True)
+
+
+def test_published_name_on_other_data_is_refused():
+    # 70,000 rows, as Fashion-MNIST has: the database would be 64,000.
+    larger = Dataset("other", None, (np.arange(70_000) % 10).astype(np.int32))
+    with pytest.raises(UserError, match="C-54 on other would have database 64000, not 54000: use a protocol"):
+        draw("C-54", dataset=larger)
+    with pytest.raises(UserError, match="N-21 on other.*classes 4, not 21"):
+        draw("N-21", dataset=Dataset("other", None, np.tile(CONCEPTS, (50, 1))))
+
+
+def test_one_protocol_is_one_word():
+    first, second = draw("C-54"), draw("C-59")
+    np.testing.assert_array_equal(first.query, second.query)
+    np.testing.assert_array_equal(first.train, second.train)
+    np.testing.assert_array_equal(np.setdiff1d(second.database, first.database), first.train)
+
+
+def test_rows_that_a_list_repeats():
+    for lists in (([0, 0], [1], [1, 2]), ([0], [1, 1], [2]), ([0], [1], [2, 2])):
+        dataset = Dataset("twice", None, np.array([0, 1, 0]), {"lists": tuple(map(np.array, lists))})
+        with pytest.raises(UserError, match="listed twice"):
+            draw("lists", dataset=dataset)
+
+
 def test_lists_that_the_dataset_lacks():
     with pytest.raises(UserError, match="CO.*made up"):
         draw("CO")

@@ -1,0 +1,121 @@
+"""Benchmark files that come with the project's data folder, and scikit-learn's digits."""
+
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from drlhash_jax.data.dataset import Dataset, DataSettings
+from drlhash_jax.data.images import ImageSpec, decode_image
+from drlhash_jax.types import UserError
+
+# The shared benchmark files are looked up here; see the README for what they hold.
+DATA_VARIABLE = "DRLHASH_DATA"
+DATA_DEFAULT = "../shared/data"
+
+
+def data_file(name: str) -> Path:
+    """Path of a shared benchmark file.
+
+    Raises:
+      UserError: it is not there.
+    """
+    folder = Path(os.environ.get(DATA_VARIABLE, DATA_DEFAULT))
+    path = folder / name
+    if not path.is_file():
+        raise UserError(f"{path} not found: set {DATA_VARIABLE} to the folder that holds {name}")
+    return path
+
+
+def load_digits(settings: DataSettings) -> Dataset:
+    """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, shipped inside its wheel."""
+    from sklearn.datasets import load_digits as sklearn_digits
+
+    digits = sklearn_digits()
+    # 17 grey levels, spread over the range of a byte.
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    return Dataset("digits", images[..., None], digits.target.astype(np.int32))
+
+
+def load_cifar10_features(settings: DataSettings) -> Dataset:
+    """CIFAR-10 embeddings of an ImageNet-pretrained EfficientNet-Lite0 at 128 px, reduced to 256 dimensions."""
+    with np.load(data_file("cifar10_effnetlite0_pca256.npz"), allow_pickle=False) as arrays:
+        labels = np.concatenate([arrays["y_train"], arrays["y_test"]]).astype(np.int32)
+        return Dataset("cifar10_features", arrays["features"].astype(np.float32), labels)
+
+
+def load_cifar10(settings: DataSettings) -> Dataset:
+    """CIFAR-10 pixels after JPEG compression at quality 75, in the official order."""
+    with np.load(data_file("cifar10_jpeg75_packed.npz"), allow_pickle=False) as arrays:
+        header, scan, offsets = (arrays[key] for key in ("jpeg_header", "scan", "offsets"))
+        labels = np.concatenate([arrays["y_train"], arrays["y_test"]]).astype(np.int32)
+        classes = tuple(arrays["class_names"].tolist())
+    header, scan = header.tobytes(), scan.tobytes()
+    spec = ImageSpec(32)
+    images = np.empty((len(labels), 32, 32, 3), np.uint8)
+    for row in range(len(labels)):
+        images[row] = decode_image(header + scan[offsets[row] : offsets[row + 1]] + b"\xff\xd9", spec)
+    return Dataset("cifar10_jpeg75", images, labels, classes=classes)
+
+
+def load_coco_mini(settings: DataSettings) -> Dataset:
+    """350 MS-COCO photographs with their 80 labels, decoded at data.image_size."""
+    spec = ImageSpec(settings.image_size)
+    with np.load(data_file("coco_mini_images.npz"), allow_pickle=False) as arrays:
+        jpeg, offsets = arrays["jpeg"].tobytes(), arrays["offsets"]
+        images = np.stack([decode_image(jpeg[start:stop], spec) for start, stop in zip(offsets[:-1], offsets[1:])])
+        paths = tuple(f"{number:012d}.jpg" for number in arrays["image_ids"].tolist())
+        classes = tuple(arrays["class_names"].tolist())
+        return Dataset("coco_mini", images, arrays["labels"], paths=paths, classes=classes, image_spec=spec)
+
+
+def load_coco_mini_features(settings: DataSettings) -> Dataset:
+    """EfficientNet-Lite0 embeddings (1,280 dimensions) of 350 MS-COCO photographs with their 80 labels."""
+    with np.load(data_file("coco_mini_effnetlite0.npz"), allow_pickle=False) as arrays:
+        return Dataset("coco_mini_features", arrays["features"].astype(np.float32), arrays["labels"])
+
+
+def load_coco_labels(settings: DataSettings) -> Dataset:
+    """The MS-COCO 2014 label matrix (122,218 x 80), rows in order of file name, with the published index lists."""
+    with np.load(data_file("coco_labels.npz"), allow_pickle=False) as arrays:
+        published = lambda prefix: tuple(arrays[f"{prefix}_{part}"] for part in ("test", "train", "database"))
+        lists = {"CO": published("hashnet"), "CO-deephash": published("deephash")}
+        classes = tuple(arrays["class_names"].tolist())
+        return Dataset("coco_labels", None, arrays["labels"], lists, classes=classes)
+
+
+def match_rows(wanted: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Places of label rows in a matrix, each place used once: int64 ``[n]``.
+
+    Args:
+      wanted: uint8 ``[n, C]``.
+      rows: uint8 ``[N, C]``.
+
+    Raises:
+      UserError: a wanted row occurs too rarely.
+    """
+    places = defaultdict(list)
+    for place in range(len(rows) - 1, -1, -1):
+        places[rows[place].tobytes()].append(place)
+    found = []
+    for number, row in enumerate(wanted):
+        if not places[row.tobytes()]:
+            raise UserError(f"nuswide_labels.npz: training row {number} is not among the database rows")
+        found.append(places[row.tobytes()].pop())
+    return np.array(found, np.int64)
+
+
+def load_nuswide_labels(settings: DataSettings) -> Dataset:
+    """Labels of NUS-WIDE's 21 most frequent concepts (195,834 x 21) with the published list N-21-list.
+
+    The published database has lost the order of its rows, so query rows come first, database rows after them, and a
+    training row is the first free database row of the same labels. That is all that stage 1 can see of it.
+    """
+    with np.load(data_file("nuswide_labels.npz"), allow_pickle=False) as arrays:
+        test, database = arrays["labels_tc21_test"], arrays["labels_tc21_database_unordered"]
+        train = len(test) + match_rows(arrays["labels_tc21_train"], database)
+        classes = tuple(arrays["tc21_class_names"].tolist())
+    query, rest = np.arange(len(test)), np.arange(len(test), len(test) + len(database))
+    labels = np.concatenate([test, database])
+    return Dataset("nuswide21_labels", None, labels, {"N-21-list": (query, train, rest)}, classes=classes)

@@ -1,0 +1,93 @@
+"""A folder with one sub-folder of images for every class."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from drlhash_jax.data.dataset import Dataset, DataSettings, needed_path
+from drlhash_jax.data.image_store import image_dataset
+from drlhash_jax.data.images import SUFFIXES, Skipped
+from drlhash_jax.types import UserError
+
+
+def _printable(name: str) -> str:
+    """A file name as text that can be written; bytes that are not UTF-8 become escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _class_files(root: Path, name: str, ignored: list[Skipped]) -> list[str]:
+    """Image files of a class, in its sub-folders too, sorted; links are followed to files only."""
+    found = []
+    for folder, folders, files in os.walk(root / name):
+        inside = Path(folder).relative_to(root)
+        for each in [each for each in folders if each.startswith(".")]:
+            folders.remove(each)
+            ignored.append(Skipped(_printable(str(inside / each)), "hidden name"))
+        for each in [each for each in folders if Path(folder, each).is_symlink()]:
+            ignored.append(Skipped(_printable(str(inside / each)), "link to a folder"))
+        for file in files:
+            path = str(inside / file)
+            if file.startswith("."):
+                ignored.append(Skipped(_printable(path), "hidden name"))
+            elif not file.lower().endswith(SUFFIXES):
+                ignored.append(Skipped(_printable(path), "not named like an image"))
+            elif path != _printable(path):
+                ignored.append(Skipped(_printable(path), "name is not UTF-8"))
+            else:
+                found.append(path)
+    return sorted(found)
+
+
+def _check_targets(root: Path, names: list[str]) -> None:
+    """Refuses links out of the folder and files that are there under two names."""
+    resolved_root = root.resolve()
+    seen: dict[Path, str] = {}
+    for name in names:
+        try:
+            target = (root / name).resolve()
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"{root / name} is a link that leads nowhere: {error}") from error
+        if not target.is_relative_to(resolved_root):
+            raise UserError(f"{root / name} is a link that leads out of {root}; copy the file")
+        if target in seen:
+            raise UserError(f"{root}: {seen[target]} and {name} are the same file; keep one of them")
+        seen[target] = name
+
+
+def load_folder(settings: DataSettings) -> Dataset:
+    """A folder with one sub-folder of images a class; classes are numbered in sorted order.
+
+    Hidden names, files that are not named like images and files beside the class folders are left out and listed.
+    """
+    root = Path(needed_path(settings, "folder", "a folder with one sub-folder of images for every class"))
+    if not root.is_dir():
+        raise UserError(f"data.path={root}: no such folder")
+    ignored: list[Skipped] = []
+    classes = []
+    for entry in sorted(root.iterdir()):
+        if entry.name.startswith("."):
+            ignored.append(Skipped(_printable(entry.name), "hidden name"))
+        elif not entry.is_dir() or entry.is_symlink():
+            ignored.append(Skipped(_printable(entry.name), "no class folder"))
+        else:
+            classes.append(entry.name)
+    if len(classes) < 2:
+        raise UserError(f"data.path={root} has {len(classes)} sub-folders: needs one for every class, at least 2")
+    names, labels = [], []
+    for number, name in enumerate(classes):
+        found = _class_files(root, name, ignored)
+        if not found:
+            raise UserError(f"{root / name}: no image ({', '.join(SUFFIXES)}); remove the folder or fill it")
+        names += found
+        labels += [number] * len(found)
+    _check_targets(root, names)
+    return image_dataset(
+        root.resolve().name,
+        root,
+        names,
+        np.array(labels, np.int32),
+        settings,
+        classes=tuple(map(_printable, classes)),
+        ignored=tuple(ignored),
+    )
