@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from drlhash_jax import parallel
 from drlhash_jax.encoders import InputSpec
 from drlhash_jax.mapping.encode import encode_codes
 from drlhash_jax.mapping.train import MappingSettings, fit_encoder
@@ -32,6 +33,7 @@ def cross_fit_codes(
     settings: MappingSettings,
     num_folds: int,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    devices: parallel.Devices | None = None,
 ) -> np.ndarray:
     """Out-of-fold codes of every training row.
 
@@ -44,6 +46,7 @@ def cross_fit_codes(
       settings: MappingSettings of each fit.
       num_folds: number of encoders to fit, at least 2.
       on_epoch: called after each epoch of each fold with a running number and the mean loss.
+      devices: see `fit_encoder`.
 
     Returns:
       uint8 ``[n, K]``.
@@ -54,6 +57,8 @@ def cross_fit_codes(
     for fold in range(num_folds):
         report = lambda epoch, loss, done=fold * settings.num_epochs: on_epoch(done + epoch, loss)
         rows = np.flatnonzero(folds != fold)
-        params = fit_encoder(jax.random.fold_in(fit_key, fold), encoder, inputs, codes, rows, spec, settings, report)
+        params = fit_encoder(
+            jax.random.fold_in(fit_key, fold), encoder, inputs, codes, rows, spec, settings, report, devices
+        )
         heldout[folds == fold] = encode_codes(encoder, params, inputs[folds == fold], spec)
     return heldout
