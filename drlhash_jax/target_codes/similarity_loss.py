@@ -39,10 +39,16 @@ def quantisation_loss(z: Array, *, num_rows: int | None = None, axis_name: str |
       float32 scalar.
     """
     num_rows = z.shape[0] if num_rows is None else num_rows
-    filling = z.shape[0] * parallel.num_shards(axis_name) - num_rows
-    # A filling row holds zeros and adds 1 an entry.
-    squares = parallel.differentiable_total(jnp.sum(jnp.square(jnp.abs(z) - 1.0)), axis_name)
-    return (squares - filling * z.shape[1]) / (num_rows * z.shape[1])
+    squares = jnp.square(jnp.abs(z) - 1.0)
+    if num_rows < z.shape[0] * parallel.num_shards(axis_name):
+        valid = parallel.local_rows(_valid_rows(z, num_rows, axis_name), axis_name)
+        squares *= valid[:, None]
+    return parallel.differentiable_total(jnp.sum(squares), axis_name) / (num_rows * z.shape[1])
+
+
+def _valid_rows(z: Array, num_rows: int, axis_name: str | None) -> Array:
+    """1 for the rows of all devices, 0 for the filling behind them: float32 ``[n times devices]``."""
+    return (jnp.arange(z.shape[0] * parallel.num_shards(axis_name)) < num_rows).astype(z.dtype)
 
 
 def _block_residual(z_i: Array, y_i: Array, z_block: Array, y_block: Array, mask: Array) -> Array:
@@ -57,7 +63,7 @@ def _blockwise_value_and_grad(
     """Value, the same on all devices, and gradient in this device's rows."""
     n, num_bits = z.shape
     # Padding rows are masked out of the value; their gradient is dropped with them.
-    valid = (jnp.arange(n * parallel.num_shards(axis_name)) < num_rows).astype(z.dtype)
+    valid = _valid_rows(z, num_rows, axis_name)
     as_blocks = lambda x, size: parallel.pad_rows(x, size).reshape(-1, size, *x.shape[1:])
     rows = tuple(as_blocks(x, height) for x in (z, labels, parallel.local_rows(valid, axis_name)))
     everywhere = parallel.gather_rows((z, labels), axis_name)
