@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save
@@ -36,6 +37,8 @@ def save_model(
       num_bits: K.
       selections: length -> pool positions in order of choice.
     """
+    if jax.process_index() != 0:
+        return
     path = folder / "params.safetensors"
     write_atomically(path, lambda file: file.write(save(flatten_params(params))))
     description = {

@@ -146,5 +146,5 @@ def infer_target_codes(
     else:
         multi_hot = np.pad(to_multi_hot(labels), ((0, filling), (0, 0))).astype(np.float32)
         step, arrays = fit(_fit_blockwise, settings=settings), (multi_hot,)
-    v, losses = step(jnp.pad(v, ((0, filling), (0, 0))), *arrays)
+    v, losses = parallel.fetch(step(jnp.pad(v, ((0, filling), (0, 0))), *arrays), devices)
     return TargetCodes(np.asarray(v[:num_rows] >= 0).astype(np.uint8), np.asarray(losses), path)
