@@ -23,7 +23,7 @@ setup(
         "absl-py>=2.1",
         "distrax>=0.1.7",
         "flax>=0.12",
-        "jax>=0.7",
+        "jax>=0.8.2",
         "ml-collections>=1.0",
         "numpy>=2.0",
         "optax>=0.2.4",
@@ -34,6 +34,6 @@ setup(
         "tensorflow-datasets>=4.9.9",
     ],
     extras_require={
-        "test": ["chex>=0.1.90", "pytest>=8.0", "ruff>=0.14"],
+        "test": ["chex>=0.1.90", "ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10", "pytest>=8.0", "ruff>=0.14"],
     },
 )
