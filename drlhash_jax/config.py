@@ -7,6 +7,7 @@ import ml_collections
 from drlhash_jax.data import CONFIGURED, PROTOCOLS, SOURCES
 from drlhash_jax.encoders import COLOUR_SIZES, COMPUTE_DTYPES, ENCODERS, INPUT_KINDS, PUBLISHED_LAYERS
 from drlhash_jax.mapping import OPTIMIZERS
+from drlhash_jax.parallel import WRAPPERS
 from drlhash_jax.target_codes import PATHS
 from drlhash_jax.types import UserError
 
@@ -23,6 +24,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.bits = (16, 32, 48)  # p, lengths to select; each at most pool_bits
     config.top_k = 0  # ranks that count in mAP@R; 0 for all
     config.last_stage = "selection"  # target_codes, mapping or selection
+    config.parallel = "shard_map"  # how a step runs on all devices: shard_map, or pmap
     config.train_direct = True  # also train an encoder at each length, to compare selection with
 
     config.data = data = ml_collections.ConfigDict()
@@ -56,7 +58,7 @@ def default_config() -> ml_collections.ConfigDict:
 
     config.mapping = mapping = ml_collections.ConfigDict()
     mapping.num_epochs = 100
-    mapping.batch_size = 32
+    mapping.batch_size = 32  # rows a step, on all devices together
     mapping.optimizer = "momentum"  # sgd, momentum or adam
     mapping.learning_rate = 1e-5  # of every layer but the last
     mapping.head_learning_rate = 1e-4  # of the last layer
@@ -113,6 +115,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     """
     _choose("data.source", config.data.source, SOURCES)
     _choose("data.protocol", config.data.protocol, (*PROTOCOLS, *CONFIGURED))
+    _choose("parallel", config.parallel, WRAPPERS)
     _choose("last_stage", config.last_stage, LAST_STAGES)
     _choose("target_codes.path", config.target_codes.path, PATHS)
     _choose("encoder.name", config.encoder.name, ENCODERS)
@@ -173,6 +176,28 @@ def _check_colour_images(encoder: ml_collections.ConfigDict, inputs) -> None:
             f"encoder.name={encoder.name} reads colour images of {wanted} pixels: "
             f"set encoder.image_size={wanted} (is {size[0]} x {size[1]})"
         )
+
+
+def check_against_devices(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    """Refuses settings whose work cannot be divided equally among the devices.
+
+    Raises:
+      UserError: names the field, its value and what would be right.
+    """
+    if config.last_stage != "target_codes" and config.mapping.batch_size % num_devices:
+        raise UserError(f"mapping.batch_size={config.mapping.batch_size}: must be a multiple of {num_devices} devices")
+    if config.last_stage != "selection" or "ppo" not in config.selectors:
+        return
+    num_envs, num_minibatches = config.ppo.num_envs, config.ppo.num_minibatches
+    if num_envs % num_devices:
+        raise UserError(f"ppo.num_envs={num_envs}: must be a multiple of {num_devices} devices")
+    for bits in config.bits:
+        steps = bits * num_envs // num_minibatches
+        if steps % num_devices:
+            raise UserError(
+                f"ppo.num_minibatches={num_minibatches}: at bits={bits} a minibatch has {steps} steps, which must be "
+                f"a multiple of {num_devices} devices"
+            )
 
 
 def check_against_data(config: ml_collections.ConfigDict, inputs, num_train: int, from_files: bool = False) -> None:

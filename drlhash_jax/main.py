@@ -2,13 +2,19 @@
 
 Re-running a command with the same workdir resumes it, or finishes at once. Exit codes: 0 done, 1 the input is wrong,
 2 the run failed.
+
+A run uses all devices that JAX finds. Several processes, on one machine or many, join it with the same command; under
+SLURM, Open MPI and on TPU slices they find each other, elsewhere they are told by --coordinator, --num_processes and
+--process_id.
 """
 
 import difflib
 import hashlib
 import json
 import logging as python_logging
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -22,6 +28,15 @@ _CONFIG_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parent 
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True, help_string="Configuration file of the run.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/NAME-OF-THE-CONFIG by default.")
+_DISTRIBUTED = flags.DEFINE_enum(
+    "distributed",
+    "auto",
+    ["auto", "on", "off"],
+    "Whether this is one process of several that share the run; auto looks at the environment.",
+)
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where the environment does not tell.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes, with --coordinator.", lower_bound=1)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, with --coordinator.", lower_bound=0)
 
 
 def _find_config(path: str) -> str:
@@ -71,14 +86,49 @@ def _default_workdir() -> str:
     return f"runs/{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
+def _one_of_several(environment: Mapping[str, str]) -> bool:
+    """Whether a launcher started this process together with others."""
+    # Of SLURM's variables the ones that srun sets: a batch script that runs Python itself is one process of one.
+    if "SLURM_STEP_NODELIST" in environment and int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return True
+    return int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1 or "," in environment.get("TPU_WORKER_HOSTNAMES", "")
+
+
+def _join_processes() -> None:
+    """Joins the other processes of the run; must come before anything asks JAX for devices."""
+    told = {
+        "coordinator_address": _COORDINATOR.value,
+        "num_processes": _NUM_PROCESSES.value,
+        "process_id": _PROCESS_ID.value,
+    }
+    given = [value is not None for value in told.values()]
+    if any(given) and not all(given):
+        raise UserError("--coordinator, --num_processes and --process_id: give all three or none")
+    if all(given) and told["process_id"] >= told["num_processes"]:
+        raise UserError(f"--process_id={told['process_id']}: must be below --num_processes={told['num_processes']}")
+    if _DISTRIBUTED.value == "off" or not (_DISTRIBUTED.value == "on" or all(given) or _one_of_several(os.environ)):
+        return
+    import jax
+
+    try:
+        jax.distributed.initialize(**told)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"--distributed={_DISTRIBUTED.value}: {' '.join(str(error).split())}") from error
+
+
 def _train(workdir: str) -> None:
     # Not worth a line on machines without a TPU.
     python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
+    _join_processes()
     # Imported here: flags are answered without waiting for the array libraries to load.
+    import jax
+
     from drlhash_jax import io
     from drlhash_jax.pipeline import train_and_evaluate
 
     rows = train_and_evaluate(_CONFIG.value, workdir)
+    if jax.process_index() != 0:
+        return
     if rows:
         io.print_table(io.results_table(rows))
     written = sorted(path for path in Path(workdir).iterdir() if not path.name.startswith("."))

@@ -4,6 +4,7 @@ The one place where the pure stages meet files, configurations and clocks. Every
 of a key that depends on the seed and the stage alone, so a run that was interrupted ends as it would have.
 """
 
+import functools
 import time
 from typing import NamedTuple
 
@@ -12,8 +13,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from drlhash_jax import bit_selection, data, encoders, io, mapping, results, retrieval, target_codes
-from drlhash_jax.config import check_against_data, check_config
+from drlhash_jax import bit_selection, data, encoders, io, mapping, parallel, results, retrieval, target_codes
+from drlhash_jax.config import check_against_data, check_against_devices, check_config
 from drlhash_jax.types import Array, BitSelection, UserError
 
 _STAGES = ("target_codes", "crossfit", "mapping", "reward", "selection")
@@ -29,6 +30,7 @@ class _Run(NamedTuple):
       split: Split.
       spec: normalisation of the inputs; None where there are none.
       pretrained: layers that every encoder starts from; None for a random start.
+      devices: that share the work of every stage.
     """
 
     config: ml_collections.ConfigDict
@@ -37,6 +39,7 @@ class _Run(NamedTuple):
     split: data.Split
     spec: encoders.InputSpec | None
     pretrained: dict | None
+    devices: parallel.Devices
 
     def key(self, stage: str, index: int = 0) -> Array:
         """Key of a stage: depends on the seed, the stage and a number, not on what ran before."""
@@ -76,6 +79,8 @@ def _read_pretrained(config: ml_collections.ConfigDict) -> tuple[dict, dict]:
 def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
     """Loads and checks everything before anything is computed or written."""
     check_config(config)
+    devices = parallel.find_devices(config.parallel)
+    check_against_devices(config, devices.mesh.size)
     fields = ("labels_path", "image_size", "cache", "num_workers", "max_skipped")
     dataset = data.load_dataset(config.data.source, config.data.path, **{field: config.data[field] for field in fields})
     name, protocol = data.find_protocol(
@@ -104,7 +109,7 @@ def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
         io.write_json_lines(directory.path / "skipped.jsonl", [each._asdict() for each in dataset.skipped])
     if weights:
         directory.record_once(weights=weights)
-    return _Run(config, directory, dataset, split, spec, pretrained)
+    return _Run(config, directory, dataset, split, spec, pretrained, devices)
 
 
 def _target_codes(run: _Run, num_bits: int) -> np.ndarray:
@@ -115,7 +120,7 @@ def _target_codes(run: _Run, num_bits: int) -> np.ndarray:
     def compute() -> dict[str, np.ndarray]:
         with io.StageProgress(f"target codes, {num_bits} bits", settings.num_epochs) as progress:
             result = target_codes.infer_target_codes(
-                run.key("target_codes", num_bits), run.train_labels, num_bits, settings
+                run.key("target_codes", num_bits), run.train_labels, num_bits, settings, run.devices
             )
             progress.update(settings.num_epochs, f"{result.path} path, loss {result.loss[-1]:.4f}")
         for epoch in range(0, settings.num_epochs, 50):
@@ -154,6 +159,7 @@ def _heldout_codes(run: _Run, targets: np.ndarray) -> np.ndarray:
                 num_folds,
                 on_epoch,
                 run.pretrained,
+                run.devices,
             )
         return {"codes": codes}
 
@@ -186,7 +192,16 @@ def _mapping(run: _Run, targets: np.ndarray) -> _Encoded:
             rows = np.arange(len(run.split.train))
             key = run.key("mapping", num_bits)
             params = mapping.fit_encoder(
-                key, encoder, run.train_inputs, targets, rows, run.spec, settings, on_epoch, run.pretrained
+                key,
+                encoder,
+                run.train_inputs,
+                targets,
+                rows,
+                run.spec,
+                settings,
+                on_epoch,
+                run.pretrained,
+                run.devices,
             )
         encode = lambda part: mapping.encode_codes(
             encoder, params, data.select_rows(run.dataset.inputs, part), run.spec
@@ -231,16 +246,18 @@ def _selectors(run: _Run, stage: str, num_selected: int) -> dict:
                     run.workdir.metrics.write(stage, update, **scalars)
                 progress.update(done, f"reward {float(metrics.best_reward[-1]):.4f}")
 
-            return bit_selection.select_ppo(key, env, num_selected, settings, on_call)
+            return bit_selection.select_ppo(key, env, num_selected, settings, on_call, run.devices)
 
     return {
         "ppo": ppo,
-        "greedy": bit_selection.select_greedy,
+        "greedy": functools.partial(bit_selection.select_greedy, devices=run.devices),
         "entropy": bit_selection.select_by_entropy,
         "random": bit_selection.select_random,
         "first": bit_selection.select_first,
         # As many draws as PPO plays episodes.
-        "best_of_random": lambda *args: bit_selection.select_best_of_random(*args, num_draws=num_episodes),
+        "best_of_random": functools.partial(
+            bit_selection.select_best_of_random, num_draws=num_episodes, devices=run.devices
+        ),
     }
 
 
@@ -273,7 +290,7 @@ def _selection(run: _Run, env: bit_selection.EnvParams, num_selected: int) -> di
 def _row(run: _Run, selector: str, bits: int, pool_bits: int, seconds: float, codes: list[tuple]) -> dict:
     """Result row of one selector, or of an encoder as trained; codes are (query, database) pairs, one a draw."""
     labels = run.dataset.labels[run.split.query], run.dataset.labels[run.split.database]
-    measured = [results.measure(*pair, *labels, run.config.top_k or None) for pair in codes]
+    measured = [results.measure(*pair, *labels, run.config.top_k or None, run.devices) for pair in codes]
     return {
         "method": "drlhash",
         "selector": selector,

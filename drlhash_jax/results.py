@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from drlhash_jax import retrieval
+from drlhash_jax import parallel, retrieval
 
 # The meaning of each field of a result row, stored beside the rows.
 DEFINITIONS = {
@@ -34,6 +34,7 @@ def measure(
     query_labels: np.ndarray,
     database_labels: np.ndarray,
     top_k: int | None,
+    devices: parallel.Devices | None = None,
 ) -> dict[str, float | int | None]:
     """The numbers of a result row for one set of codes.
 
@@ -43,16 +44,17 @@ def measure(
       query_labels: integer ``[Q]`` or multi-hot ``[Q, C]``.
       database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
       top_k: ranks that count; None for all.
+      devices: that share the queries; None for the default device.
 
     Returns:
       Field name -> value, see `DEFINITIONS`.
     """
     arguments = query_codes, database_codes, query_labels, database_labels
-    metrics = retrieval.evaluate(*arguments, top_k=top_k)
+    metrics = retrieval.evaluate(*arguments, top_k=top_k, devices=devices)
     return {
         "map": _number(metrics.map),
         "map_at": top_k,
-        "map_stable": _number(retrieval.stable_map(*arguments, top_k=top_k)),
+        "map_stable": _number(retrieval.stable_map(*arguments, top_k=top_k, devices=devices)),
         "map_low": _number(metrics.map_low),
         "map_high": _number(metrics.map_high),
         "precision_radius2": _number(metrics.precision_radius2),

@@ -10,22 +10,23 @@ PACKAGE = Path(__file__).parents[1] / "drlhash_jax"
 # Room -> rooms that it may import.
 ALLOWED = {
     "types": set(),
-    "retrieval": {"types"},
-    "target_codes": {"types"},
+    "parallel": {"types"},
+    "retrieval": {"types", "parallel"},
+    "target_codes": {"types", "parallel"},
     "encoders": {"types"},
-    "mapping": {"types", "encoders"},
-    "bit_selection": {"types", "retrieval"},
+    "mapping": {"types", "parallel", "encoders"},
+    "bit_selection": {"types", "parallel", "retrieval"},
     "data": {"types"},
-    "config": {"types", "data", "encoders", "mapping", "target_codes"},
+    "config": {"types", "parallel", "data", "encoders", "mapping", "target_codes"},
     "io": {"types", "encoders"},
-    "results": {"types", "retrieval"},
+    "results": {"types", "parallel", "retrieval"},
     "pipeline": {
-        *("types", "retrieval", "target_codes", "encoders", "mapping", "bit_selection"),
+        *("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection"),
         *("data", "io", "config", "results"),
     },
     "main": {"types", "io", "pipeline"},
 }
-PURE = ("types", "retrieval", "target_codes", "encoders", "mapping", "bit_selection")
+PURE = ("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection")
 IMPURE_MODULES = {"absl", "ml_collections", "os", "pathlib", "json", "rich", "safetensors", "sklearn", "PIL", "io"}
 
 

@@ -16,7 +16,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from drlhash_jax.retrieval import average_precision, count_by_distance, mean_over_queries, pack_words
+from drlhash_jax.retrieval import (
+    average_precision,
+    count_by_distance,
+    mean_over_queries,
+    pack_words,
+    share_of_queries,
+)
 from drlhash_jax.types import Array, PackedRows
 
 
@@ -84,7 +90,7 @@ def mask_of(order: Array, pool_bits: int) -> Array:
     return jnp.zeros(pool_bits, bool).at[order].set(True)
 
 
-def subset_reward(params: EnvParams, selected: Array) -> Array:
+def subset_reward(params: EnvParams, selected: Array, axis_name: str | None = None) -> Array:
     """mAP of the reward sample on a subset of the pool's bits, ties averaged exactly (Eq. 3.14).
 
     Dropping a bit is masking it in the XOR of packed codes, so any subset costs the same.
@@ -92,15 +98,15 @@ def subset_reward(params: EnvParams, selected: Array) -> Array:
     Args:
       params: EnvParams.
       selected: bool ``[k]``.
+      axis_name: axis of the devices that share the queries of this one reward; None to compute it on this device.
 
     Returns:
       float32 scalar.
     """
     chex.assert_shape(selected, (params.pool_bits,))
-    counts = count_by_distance(
-        params.query, params.database, max_distance=params.pool_bits, bit_mask=pack_words(selected)
-    )
-    return mean_over_queries(average_precision(counts, top_k=params.top_k), counts, params.query.weights)
+    query = share_of_queries(params.query, axis_name)
+    counts = count_by_distance(query, params.database, max_distance=params.pool_bits, bit_mask=pack_words(selected))
+    return mean_over_queries(average_precision(counts, top_k=params.top_k), counts, query.weights, axis_name)
 
 
 def step(params: EnvParams, state: EnvState, action: Array, *, num_selected: int) -> Transition:

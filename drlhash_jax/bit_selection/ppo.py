@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from drlhash_jax import parallel
 from drlhash_jax.bit_selection.actor_critic import ActorCritic, masked_policy
 from drlhash_jax.bit_selection.environment import EnvParams, action_mask, mask_of, reset, select, subset_reward
 from drlhash_jax.bit_selection.returns import generalized_advantage
@@ -147,37 +148,44 @@ def init_state(key: Array, env: EnvParams, num_selected: int, settings: PPOSetti
     )
 
 
-def rollout(key: Array, params: dict, env: EnvParams, num_selected: int, num_envs: int) -> Episodes:
+def rollout(
+    key: Array, params: dict, env: EnvParams, num_selected: int, num_envs: int, axis_name: str | None = None
+) -> Episodes:
     """Plays one episode in each environment with actions sampled from the policy.
 
-    All episodes end together, so the reward is computed once, after the last step.
+    All episodes end together, so the reward is computed once, after the last step. Each device plays its share of the
+    environments; an episode does not depend on the number of devices.
 
     Args:
       key: PRNG key, consumed.
       params: of the actor-critic.
       env: EnvParams.
       num_selected: p.
-      num_envs: E.
+      num_envs: E, on all devices together; a multiple of their number.
+      axis_name: axis of the devices; None for one.
 
     Returns:
-      Episodes.
+      Episodes of all environments, on every device.
     """
     network = ActorCritic(env.pool_bits)
-    start = reset(env)
-    states = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), start)
+    start = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), reset(env))
+    states = parallel.local_rows(start, axis_name)
 
     def play(states, step_key):
         logits, values = network.apply({"params": params}, states.selected)
         legal = jax.vmap(action_mask, in_axes=(0, None))(states, num_selected)
         policy = masked_policy(logits, legal)
-        actions = policy.sample(seed=step_key)
+        # What policy.sample does, with noise drawn for all environments: each has its own whatever the device count.
+        noise = parallel.local_rows(jax.random.gumbel(step_key, (num_envs, env.pool_bits)), axis_name)
+        actions = jnp.argmax(policy.logits + noise, axis=-1).astype(jnp.int32)
         after = jax.vmap(select, in_axes=(0, 0, None))(states, actions, num_selected)
         return after, (states.selected, actions, policy.log_prob(actions), values)
 
     states, (selected, actions, log_probs, values) = jax.lax.scan(play, states, jax.random.split(key, num_selected))
     # A loop over environments, not a vmap: one histogram at a time stays in cache.
     rewards = jax.lax.map(lambda mask: subset_reward(env, mask), states.selected)
-    return Episodes(selected, actions, log_probs, values, rewards)
+    rewards = parallel.gather_rows(rewards, axis_name)
+    return Episodes(*parallel.gather_rows((selected, actions, log_probs, values), axis_name, axis=1), rewards)
 
 
 def mode_order(params: dict, env: EnvParams, num_selected: int) -> Array:
@@ -245,50 +253,73 @@ def ppo_loss(
     return loss, (policy_loss, value_loss, entropy, kl)
 
 
-def _minibatches(key: Array, episodes: Episodes, advantages: Array, returns: Array, count: int) -> Minibatch:
-    """A random division of all steps into minibatches: fields ``[count, M, ...]``, advantages normalised over all."""
+def loss_and_gradient(
+    params: dict, batch: Minibatch, *, network: ActorCritic, settings: PPOSettings, axis_name: str | None = None
+) -> tuple[tuple[Array, Array, Array, Array], dict]:
+    """Parts of a minibatch's loss, and the gradient of the whole; the same on all devices, whatever their number.
+
+    Args:
+      params: of the actor-critic.
+      batch: Minibatch, this device's equal share of its steps.
+      network: the actor-critic.
+      settings: PPOSettings.
+      axis_name: axis of the devices; None for one.
+
+    Returns:
+      (policy loss, value loss, entropy, KL), float32 scalars, and the gradient.
+    """
+    loss = functools.partial(ppo_loss, network=network, settings=settings)
+    (_, aux), gradient = jax.value_and_grad(loss, has_aux=True)(parallel.vary(params, axis_name), batch)
+    num_shards = parallel.num_shards(axis_name)
+    # Shares are equal, so the mean over all steps is the mean of the devices' means.
+    return jax.tree.map(lambda x: x / num_shards, parallel.total((aux, gradient), axis_name))
+
+
+def _minibatches(
+    key: Array, episodes: Episodes, advantages: Array, returns: Array, count: int, axis_name: str | None
+) -> Minibatch:
+    """A random division of all steps into minibatches, advantages normalised over all.
+
+    Args:
+      key: PRNG key, consumed; the same on all devices.
+      episodes: Episodes of all environments.
+      advantages: float32 ``[T, E]``.
+      returns: float32 ``[T, E]``.
+      count: number of minibatches.
+      axis_name: axis of the devices; None for one.
+
+    Returns:
+      Minibatch with fields ``[count, M, ...]``: this device's share of the steps of every minibatch.
+    """
     normalised = (advantages - jnp.mean(advantages)) / (jnp.std(advantages) + 1e-8)
     steps = Minibatch(episodes.selected, episodes.actions, episodes.log_probs, normalised, returns)
     steps = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
     num_steps = steps.actions.shape[0]
-    order = jax.random.permutation(key, num_steps)[: num_steps // count * count]
-    return jax.tree.map(lambda x: x[order].reshape(count, -1, *x.shape[1:]), steps)
+    order = jax.random.permutation(key, num_steps)[: num_steps // count * count].reshape(count, -1)
+    order = parallel.local_rows(order, axis_name, axis=1)
+    return jax.tree.map(lambda x: x[order], steps)
 
 
-def update(
-    key: Array, state: PPOState, env: EnvParams, *, num_selected: int, settings: PPOSettings
-) -> tuple[PPOState, UpdateMetrics]:
-    """One update: an episode of each environment, the passes over their steps, and the policy's most probable episode.
+def _learn(
+    epoch_keys: Array,
+    state: PPOState,
+    episodes: Episodes,
+    advantages: Array,
+    returns: Array,
+    *,
+    network: ActorCritic,
+    settings: PPOSettings,
+    axis_name: str | None,
+) -> tuple[dict, tuple, tuple[Array, Array, Array, Array]]:
+    """The passes over one update's steps: new parameters, optimiser state and (policy loss, value loss, entropy, KL).
 
-    The last is not learnt from; it costs one reward, and it is usually ahead of what sampling finds.
-
-    Args:
-      key: PRNG key, consumed.
-      state: PPOState.
-      env: EnvParams.
-      num_selected: p.
-      settings: PPOSettings.
-
-    Returns:
-      The next state and UpdateMetrics.
+    Once the KL of a minibatch, mean over all devices, exceeds the limit, nothing changes any more.
     """
-    rollout_key, *epoch_keys = jax.random.split(key, settings.num_epochs + 1)
-    network, optimizer = ActorCritic(env.pool_bits), _optimizer(settings)
-    episodes = rollout(rollout_key, state.params, env, num_selected, settings.num_envs)
-    first = state.update == 0
-    reward_mean = jnp.where(first, jnp.mean(episodes.rewards), state.reward_mean)
-    # One environment has no spread: a hundredth of the reward stands in for it.
-    spread = jnp.maximum(jnp.std(episodes.rewards), 0.01 * jnp.abs(reward_mean) + 1e-6)
-    reward_std = jnp.where(first, spread, state.reward_std)
-    scores = (episodes.rewards - reward_mean) / reward_std
-    advantages, returns = advantages_and_returns(episodes, scores, settings)
-    remaining = 1.0 - state.update / settings.num_updates
-    annealed = settings._replace(entropy_cost=settings.entropy_cost * remaining)
-    loss = functools.partial(ppo_loss, network=network, settings=annealed)
+    optimizer = _optimizer(settings)
 
     def learn(carry, batch):
         params, opt_state, stopped, last = carry
-        (_, aux), gradient = jax.value_and_grad(loss, has_aux=True)(params, batch)
+        aux, gradient = loss_and_gradient(params, batch, network=network, settings=settings, axis_name=axis_name)
         stopped |= aux[3] > settings.max_kl
         updates, next_opt_state = optimizer.update(gradient, opt_state, params)
         stepped = (optax.apply_updates(params, updates), next_opt_state, aux)
@@ -298,17 +329,56 @@ def update(
         return (params, opt_state, stopped, last), None
 
     def epoch(carry, epoch_key):
-        batches = _minibatches(epoch_key, episodes, advantages, returns, settings.num_minibatches)
+        batches = _minibatches(epoch_key, episodes, advantages, returns, settings.num_minibatches, axis_name)
         return jax.lax.scan(learn, carry, batches)
 
     carry = state.params, state.opt_state, jnp.zeros((), bool), (jnp.zeros(()),) * 4
-    (params, opt_state, _, (policy_loss, value_loss, entropy, kl)), _ = jax.lax.scan(
-        epoch, carry, jnp.stack(epoch_keys)
-    )
+    (params, opt_state, _, last), _ = jax.lax.scan(epoch, carry, epoch_keys)
+    return params, opt_state, last
+
+
+def update(
+    key: Array,
+    state: PPOState,
+    env: EnvParams,
+    *,
+    num_selected: int,
+    settings: PPOSettings,
+    axis_name: str | None = None,
+) -> tuple[PPOState, UpdateMetrics]:
+    """One update: an episode of each environment, the passes over their steps, and the policy's most probable episode.
+
+    The last is not learnt from; it costs one reward, and it is usually ahead of what sampling finds. Devices share the
+    environments, the steps of each minibatch, and the queries of the last reward.
+
+    Args:
+      key: PRNG key, consumed.
+      state: PPOState, the same on all devices.
+      env: EnvParams, likewise.
+      num_selected: p.
+      settings: PPOSettings; environments and steps of a minibatch divide by the number of devices.
+      axis_name: axis of the devices; None for one.
+
+    Returns:
+      The next state and UpdateMetrics.
+    """
+    rollout_key, *epoch_keys = jax.random.split(key, settings.num_epochs + 1)
+    episodes = rollout(rollout_key, state.params, env, num_selected, settings.num_envs, axis_name)
+    first = state.update == 0
+    reward_mean = jnp.where(first, jnp.mean(episodes.rewards), state.reward_mean)
+    # One environment has no spread: a hundredth of the reward stands in for it.
+    spread = jnp.maximum(jnp.std(episodes.rewards), 0.01 * jnp.abs(reward_mean) + 1e-6)
+    reward_std = jnp.where(first, spread, state.reward_std)
+    scores = (episodes.rewards - reward_mean) / reward_std
+    steps = episodes, *advantages_and_returns(episodes, scores, settings)
+    remaining = 1.0 - state.update / settings.num_updates
+    annealed = settings._replace(entropy_cost=settings.entropy_cost * remaining)
+    shared = {"network": ActorCritic(env.pool_bits), "settings": annealed, "axis_name": axis_name}
+    params, opt_state, (policy_loss, value_loss, entropy, kl) = _learn(jnp.stack(epoch_keys), state, *steps, **shared)
     best_reward, best_order = state.best_reward, state.best_order
     top = jnp.argmax(episodes.rewards)
     mode = mode_order(params, env, num_selected)
-    mode_reward = subset_reward(env, mask_of(mode, env.pool_bits))
+    mode_reward = subset_reward(env, mask_of(mode, env.pool_bits), axis_name)
     for reward, order in ((episodes.rewards[top], episodes.actions[:, top]), (mode_reward, mode)):
         best_order = jnp.where(reward > best_reward, order, best_order)
         best_reward = jnp.maximum(reward, best_reward)
@@ -326,11 +396,36 @@ def update(
     return next_state, metrics
 
 
-@functools.partial(jax.jit, static_argnames=("num_selected", "num_updates", "settings"), donate_argnames="state")
-def train_chunk(
-    key: Array, state: PPOState, env: EnvParams, *, num_selected: int, num_updates: int, settings: PPOSettings
+def update_repeatedly(
+    key: Array,
+    state: PPOState,
+    env: EnvParams,
+    *,
+    num_selected: int,
+    num_updates: int,
+    settings: PPOSettings,
+    axis_name: str | None = None,
 ) -> tuple[PPOState, UpdateMetrics]:
-    """Several updates as one program.
+    """Several updates as a scan: the body of `train_chunk`."""
+
+    def one(state, _):
+        step_key = jax.random.fold_in(key, state.update)
+        return update(step_key, state, env, num_selected=num_selected, settings=settings, axis_name=axis_name)
+
+    return jax.lax.scan(one, state, length=num_updates)
+
+
+def train_chunk(
+    key: Array,
+    state: PPOState,
+    env: EnvParams,
+    *,
+    num_selected: int,
+    num_updates: int,
+    settings: PPOSettings,
+    devices: parallel.Devices | None = None,
+) -> tuple[PPOState, UpdateMetrics]:
+    """Several updates as one compiled program.
 
     Args:
       key: PRNG key of the whole training, the same in every call: update u uses fold_in(key, u).
@@ -339,13 +434,10 @@ def train_chunk(
       num_selected: p.
       num_updates: U, updates in this call.
       settings: PPOSettings.
+      devices: that share the work; None for the default device.
 
     Returns:
       The state after U updates, and UpdateMetrics with fields ``[U]``.
     """
-
-    def one(state, _):
-        step_key = jax.random.fold_in(key, state.update)
-        return update(step_key, state, env, num_selected=num_selected, settings=settings)
-
-    return jax.lax.scan(one, state, length=num_updates)
+    static = {"num_selected": num_selected, "num_updates": num_updates, "settings": settings}
+    return parallel.wrap_step(update_repeatedly, devices, donate_argnums=(1,), **static)(key, state, env)

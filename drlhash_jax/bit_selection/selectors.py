@@ -3,12 +3,12 @@
 Every selector but first-p and entropy is judged by the number of rewards that it computes.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from drlhash_jax import parallel
 from drlhash_jax.bit_selection import ppo
 from drlhash_jax.bit_selection.environment import EnvParams, mask_of, subset_reward
 from drlhash_jax.types import Array, BitSelection
@@ -47,14 +47,14 @@ def select_by_entropy(key: Array, env: EnvParams, num_selected: int) -> BitSelec
     return BitSelection(order, order_reward(env, order), 1)
 
 
-@functools.partial(jax.jit, static_argnames="num_selected")
-def _greedy(env: EnvParams, *, num_selected: int) -> tuple[Array, Array]:
+def _greedy(env: EnvParams, *, num_selected: int, axis_name: str | None) -> tuple[Array, Array]:
     each = jnp.arange(env.pool_bits)
 
     def add_best(selected, _):
         def candidate(bit):
             # A bit already selected adds nothing and is not evaluated.
-            return jax.lax.cond(selected[bit], lambda: -jnp.inf, lambda: subset_reward(env, selected.at[bit].set(True)))
+            evaluate = lambda: subset_reward(env, selected.at[bit].set(True), axis_name)
+            return jax.lax.cond(selected[bit], lambda: -jnp.inf, evaluate)
 
         rewards = jax.lax.map(candidate, each)
         best = jnp.argmax(rewards).astype(jnp.int32)
@@ -64,25 +64,35 @@ def _greedy(env: EnvParams, *, num_selected: int) -> tuple[Array, Array]:
     return order, rewards[-1]
 
 
-def select_greedy(key: Array, env: EnvParams, num_selected: int) -> BitSelection:
-    """Forward selection: p times the bit that raises the reward most; the key is unused."""
-    order, reward = _greedy(env, num_selected=num_selected)
+def select_greedy(
+    key: Array, env: EnvParams, num_selected: int, devices: parallel.Devices | None = None
+) -> BitSelection:
+    """Forward selection: p times the bit that raises the reward most; the key is unused.
+
+    Devices, all or with None the default one, share the queries of each reward.
+    """
+    step = parallel.wrap_step(_greedy, devices, num_selected=num_selected)
+    order, reward = parallel.fetch(step(env), devices)
     num_evaluations = sum(env.pool_bits - t for t in range(num_selected))
     return BitSelection(order, reward, num_evaluations)
 
 
-@functools.partial(jax.jit, static_argnames=("num_selected", "num_draws"))
-def _best_of_random(key: Array, env: EnvParams, *, num_selected: int, num_draws: int) -> tuple[Array, Array]:
+def _best_of_random(
+    key: Array, env: EnvParams, *, num_selected: int, num_draws: int, axis_name: str | None
+) -> tuple[Array, Array]:
     draw = lambda key: jax.random.permutation(key, env.pool_bits)[:num_selected].astype(jnp.int32)
     keys = jax.random.split(key, num_draws)
-    rewards = jax.lax.map(lambda key: subset_reward(env, mask_of(draw(key), env.pool_bits)), keys)
+    rewards = jax.lax.map(lambda key: subset_reward(env, mask_of(draw(key), env.pool_bits), axis_name), keys)
     best = jnp.argmax(rewards)
     return draw(keys[best]), rewards[best]
 
 
-def select_best_of_random(key: Array, env: EnvParams, num_selected: int, num_draws: int) -> BitSelection:
-    """The best of num_draws random subsets; the key is consumed."""
-    order, reward = _best_of_random(key, env, num_selected=num_selected, num_draws=num_draws)
+def select_best_of_random(
+    key: Array, env: EnvParams, num_selected: int, num_draws: int, devices: parallel.Devices | None = None
+) -> BitSelection:
+    """The best of num_draws random subsets; the key is consumed. Devices share the queries as in `select_greedy`."""
+    step = parallel.wrap_step(_best_of_random, devices, num_selected=num_selected, num_draws=num_draws)
+    order, reward = parallel.fetch(step(key, env), devices)
     return BitSelection(order, reward, num_draws)
 
 
@@ -97,6 +107,7 @@ def select_ppo(
     num_selected: int,
     settings: ppo.PPOSettings,
     on_call: Callable[[int, ppo.UpdateMetrics], None] = lambda done, metrics: None,
+    devices: parallel.Devices | None = None,
 ) -> BitSelection:
     """The best subset that PPO has played, sampled or most probable (thesis Alg. 3).
 
@@ -107,16 +118,18 @@ def select_ppo(
       settings: PPOSettings.
       on_call: called after each call of the jitted program with the number of updates done so far and the
         UpdateMetrics ``[U]`` of that call.
+      devices: that share environments, minibatches and queries, see `ppo.update`; None for the default device.
 
     Returns:
       BitSelection.
     """
     init_key, train_key = jax.random.split(key)
     state = ppo.init_state(init_key, env, num_selected, settings)
+    state, env = parallel.replicate((state, env), devices)
     size = updates_per_call(settings.num_updates)
+    static = {"num_selected": num_selected, "num_updates": size, "settings": settings, "devices": devices}
     for done in range(size, settings.num_updates + 1, size):
-        state, metrics = ppo.train_chunk(
-            train_key, state, env, num_selected=num_selected, num_updates=size, settings=settings
-        )
-        on_call(done, metrics)
-    return BitSelection(state.best_order, state.best_reward, settings.num_updates * (settings.num_envs + 1))
+        state, metrics = ppo.train_chunk(train_key, state, env, **static)
+        on_call(done, parallel.fetch(metrics, devices))
+    best = parallel.fetch((state.best_order, state.best_reward), devices)
+    return BitSelection(*best, settings.num_updates * (settings.num_envs + 1))

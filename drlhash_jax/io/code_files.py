@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from drlhash_jax.io.files import sha256_of, write_atomically, write_json
@@ -14,6 +15,8 @@ def save_codes(path: Path, codes: np.ndarray) -> None:
       path: without ending; ``path.npy`` and ``path.json`` are written.
       codes: {0, 1} array ``[N, K]``.
     """
+    if jax.process_index() != 0:
+        return
     packed = np.packbits(codes.astype(np.uint8), axis=1)
     array_path = path.with_suffix(".npy")
     write_atomically(array_path, lambda file: np.save(file, packed))

@@ -1,17 +1,25 @@
-"""Files that are either whole or absent: written under another name, then renamed."""
+"""Files that are either whole or absent: written under another name, then renamed.
+
+Where several processes share a run, process 0 alone writes, and the others get what it wrote by `from_first_process`.
+"""
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Writes a file so that a kill at any moment leaves the old one or the new one."""
+    """Writes a file so that a kill at any moment leaves the old one or the new one; process 0 only."""
+    if jax.process_index() != 0:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     with open(temporary, "wb") as file:
@@ -38,10 +46,24 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     write_atomically(path, lambda file: np.savez(file, **arrays))
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path | BinaryIO) -> dict[str, np.ndarray]:
     """Reads an .npz whole; nothing in it is ever unpickled."""
     with np.load(path, allow_pickle=False) as arrays:
         return {key: arrays[key] for key in arrays.files}
+
+
+def from_first_process(arrays: dict[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
+    """Process 0's arrays, or its None, in every process; the others' argument is ignored."""
+    if jax.process_count() == 1:
+        return arrays
+    stream = io.BytesIO()
+    if arrays is not None and jax.process_index() == 0:
+        np.savez(stream, **arrays)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(stream.tell())))
+    if size == 0:
+        return None
+    packed = np.frombuffer(stream.getvalue() or bytes(size), np.uint8)
+    return read_arrays(io.BytesIO(np.asarray(multihost_utils.broadcast_one_to_all(packed)).tobytes()))
 
 
 def sha256_of(path: Path) -> str:

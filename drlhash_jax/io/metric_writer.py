@@ -3,17 +3,21 @@
 import json
 from pathlib import Path
 
+import jax
+
 from drlhash_jax.io.files import write_atomically
 
 
 class MetricWriter:
-    """Appends to one file; every line is whole on disk before the next is written."""
+    """Appends to one file; every line is whole on disk before the next is written. Process 0 only."""
 
     def __init__(self, path: Path):
         self._path = path
 
     def write(self, stage: str, step: int, **scalars: float) -> None:
         """Adds one line."""
+        if jax.process_index() != 0:
+            return
         row = {"stage": stage, "step": step} | {name: round(float(value), 6) for name, value in scalars.items()}
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

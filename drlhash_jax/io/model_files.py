@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save
@@ -45,6 +46,8 @@ def save_model(
       selections: length -> pool positions in order of choice.
       image_files: how image files were decoded; None if inputs were not files.
     """
+    if jax.process_index() != 0:
+        return
     path = folder / "params.safetensors"
     write_atomically(path, lambda file: file.write(save(flatten_params(params))))
     description = {

@@ -4,6 +4,7 @@ import sys
 import time
 from types import TracebackType
 
+import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -11,14 +12,15 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class StageProgress:
-    """Context manager that shows how far one stage is; writes to standard error."""
+    """Context manager that shows how far one stage is; writes to standard error, in process 0 only."""
 
     def __init__(self, title: str, total: int):
         self._title, self._total = title, total
         self._started = self._last = time.monotonic()
         self._note = ""
         self._bar = None
-        if sys.stderr.isatty():
+        self._silent = jax.process_index() != 0
+        if not self._silent and sys.stderr.isatty():
             columns = TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
             self._bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
             self._task = self._bar.add_task(title, total=total, note="")
@@ -33,7 +35,7 @@ class StageProgress:
         self._note = note
         if self._bar:
             self._bar.update(self._task, completed=done, note=note)
-        elif time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
+        elif not self._silent and time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             print(f"{self._title}: {done} of {self._total} {note}".rstrip(), file=sys.stderr, flush=True)
 
@@ -42,7 +44,7 @@ class StageProgress:
             if kind is None:
                 self._bar.update(self._task, completed=self._total)
             self._bar.stop()
-        elif kind is None:
+        elif kind is None and not self._silent:
             seconds = time.monotonic() - self._started
             note = f", {self._note}" if self._note else ""
             print(f"{self._title}: done in {seconds:.1f} s{note}", file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 
 from drlhash_jax import __version__
-from drlhash_jax.io.files import read_arrays, sha256_of, write_arrays, write_json
+from drlhash_jax.io.files import from_first_process, read_arrays, sha256_of, write_arrays, write_json
 from drlhash_jax.io.metric_writer import MetricWriter
 from drlhash_jax.types import UserError
 
@@ -49,7 +49,10 @@ def _versions() -> dict[str, str | None]:
 
 
 class Workdir:
-    """A run's directory. Opening one that holds the same config continues it."""
+    """A run's directory. Opening one that holds the same config continues it.
+
+    Where several processes share a run, process 0 alone reads and writes it, and decides what is finished.
+    """
 
     def __init__(self, path: str | os.PathLike, config: dict):
         """Opens or creates the directory.
@@ -64,7 +67,8 @@ class Workdir:
         self.path = Path(path)
         # Tuples become lists in JSON; compare what a reader would see.
         config = json.loads(json.dumps(config))
-        existed = self._check(config)
+        self._first = jax.process_index() == 0
+        existed = self._first and self._check(config)
         if not existed:
             write_json(self.path / "config.json", {"drlhash_jax": __version__, "config": config})
         # A kill may have come between the two files.
@@ -132,8 +136,8 @@ class Workdir:
         self.record(**facts)
 
     def seconds(self, stage: str) -> float:
-        """Wall time that a finished stage took, in seconds."""
-        return self._run["stages"][stage]["seconds"]
+        """Wall time that a finished stage took, in seconds; known to process 0 only."""
+        return self._run["stages"].get(stage, {"seconds": 0.0})["seconds"]
 
     def stage(self, name: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Computes a stage, or reads its arrays if it is finished.
@@ -145,17 +149,31 @@ class Workdir:
         Returns:
           The arrays.
         """
-        path = self.path / "checkpoints" / f"{name}.npz"
-        done = self._run["stages"].get(name)
-        if done and path.is_file():
-            if sha256_of(path) == done["sha256"]:
-                return read_arrays(path)
-            logging.warning("%s is damaged (its SHA-256 differs from run.json): stage %s runs again", path, name)
+        finished = from_first_process(self._finished(name) if self._first else None)
+        if finished is not None:
+            return finished
         self.metrics.forget(name)
         started = time.perf_counter()
-        arrays = compute()
-        write_arrays(path, arrays)
-        seconds = round(time.perf_counter() - started, 3)
-        self._run["stages"][name] = {"seconds": seconds, "sha256": sha256_of(path)}
-        self._save_run()
+        arrays = from_first_process(compute())
+        self._finish(name, arrays, round(time.perf_counter() - started, 3))
         return arrays
+
+    def _checkpoint(self, name: str) -> Path:
+        return self.path / "checkpoints" / f"{name}.npz"
+
+    def _finished(self, name: str) -> dict[str, np.ndarray] | None:
+        """A finished stage's arrays; None if it has to run."""
+        path = self._checkpoint(name)
+        done = self._run["stages"].get(name)
+        if not done or not path.is_file():
+            return None
+        if sha256_of(path) == done["sha256"]:
+            return read_arrays(path)
+        logging.warning("%s is damaged (its SHA-256 differs from run.json): stage %s runs again", path, name)
+        return None
+
+    def _finish(self, name: str, arrays: dict[str, np.ndarray], seconds: float) -> None:
+        path = self._checkpoint(name)
+        write_arrays(path, arrays)
+        self._run["stages"][name] = {"seconds": seconds, "sha256": sha256_of(path) if self._first else None}
+        self._save_run()

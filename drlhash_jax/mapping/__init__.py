@@ -4,7 +4,15 @@ from drlhash_jax.mapping.cross_fit import assign_folds, cross_fit_codes
 from drlhash_jax.mapping.encode import binarize, encode_codes, encode_logits
 from drlhash_jax.mapping.loss import binary_cross_entropy
 from drlhash_jax.mapping.optimizer import OPTIMIZERS, make_optimizer
-from drlhash_jax.mapping.train import Batch, MappingSettings, epoch_batches, fit_encoder, start_from, train_step
+from drlhash_jax.mapping.train import (
+    Batch,
+    MappingSettings,
+    epoch_batches,
+    fit_encoder,
+    loss_and_gradient,
+    start_from,
+    train_step,
+)
 
 __all__ = [
     "OPTIMIZERS",
@@ -18,6 +26,7 @@ __all__ = [
     "encode_logits",
     "epoch_batches",
     "fit_encoder",
+    "loss_and_gradient",
     "make_optimizer",
     "start_from",
     "train_step",

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from drlhash_jax import parallel
 from drlhash_jax.encoders import InputSpec
 from drlhash_jax.mapping.encode import encode_codes
 from drlhash_jax.mapping.train import MappingSettings, fit_encoder
@@ -33,6 +34,7 @@ def cross_fit_codes(
     num_folds: int,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
     pretrained: dict | None = None,
+    devices: parallel.Devices | None = None,
 ) -> np.ndarray:
     """Out-of-fold codes of every training row.
 
@@ -46,6 +48,7 @@ def cross_fit_codes(
       num_folds: number of encoders to fit, at least 2.
       on_epoch: called after each epoch of each fold with a running number and the mean loss.
       pretrained: what every fit starts from, see `fit_encoder`.
+      devices: see `fit_encoder`.
 
     Returns:
       uint8 ``[n, K]``.
@@ -57,6 +60,6 @@ def cross_fit_codes(
         report = lambda epoch, loss, done=fold * settings.num_epochs: on_epoch(done + epoch, loss)
         rows = np.flatnonzero(folds != fold)
         fold_key = jax.random.fold_in(fit_key, fold)
-        params = fit_encoder(fold_key, encoder, inputs, codes, rows, spec, settings, report, pretrained)
+        params = fit_encoder(fold_key, encoder, inputs, codes, rows, spec, settings, report, pretrained, devices)
         heldout[folds == fold] = encode_codes(encoder, params, inputs[folds == fold], spec)
     return heldout

@@ -4,10 +4,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from drlhash_jax import parallel
 from drlhash_jax.types import Array
 
 
-def binary_cross_entropy(logits: Array, codes: Array, weights: Array) -> Array:
+def binary_cross_entropy(logits: Array, codes: Array, weights: Array, axis_name: str | None = None) -> Array:
     """Mean over images and bits of softplus(F) - b F; its gradient in F is (sigma(F) - b) / (B K).
 
     Thesis Eq. 3.12 prints this gradient with the opposite sign.
@@ -16,11 +17,13 @@ def binary_cross_entropy(logits: Array, codes: Array, weights: Array) -> Array:
       logits: float32 ``[B, K]``, F.
       codes: ``[B, K]`` of {0, 1}, b.
       weights: float32 ``[B]``, 0 marking padding.
+      axis_name: axis of the devices that share the batch, B rows each; None for one device.
 
     Returns:
-      float32 scalar.
+      float32 scalar, this device's share: the shares of all devices add up to the mean over all rows.
     """
     chex.assert_equal_shape([logits, codes])
     chex.assert_shape(weights, logits.shape[:1])
     per_bit = jax.nn.softplus(logits) - codes.astype(logits.dtype) * logits
-    return jnp.sum(jnp.mean(per_bit, axis=1) * weights) / jnp.maximum(jnp.sum(weights), 1.0)
+    num_rows = parallel.total(jnp.sum(weights), axis_name)
+    return jnp.sum(jnp.mean(per_bit, axis=1) * weights) / jnp.maximum(num_rows, 1.0)

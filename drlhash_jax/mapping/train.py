@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import flax.linen as nn
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from drlhash_jax import parallel
 from drlhash_jax.encoders import InputSpec, prepare_inputs
 from drlhash_jax.mapping.augment import random_flip_and_shift
 from drlhash_jax.mapping.loss import binary_cross_entropy
@@ -52,40 +53,62 @@ class Batch(NamedTuple):
     weights: Array
 
 
-def train_step(
-    state: TrainState,
+def loss_and_gradient(
+    params: dict,
     batch: Batch,
     key: Array,
     *,
     encoder: nn.Module,
-    optimizer: optax.GradientTransformation,
     prepare: Callable[[Array], Array],
     max_shift: int,
+    axis_name: str | None = None,
+) -> tuple[Array, dict]:
+    """The batch's loss and its gradient.
+
+    Both are independent of the number of devices up to rounding, but for dropout, which each device draws for itself.
+
+    Args:
+      params: of the encoder.
+      batch: Batch of B rows, this device's share.
+      key: PRNG key, consumed; the same on all devices.
+      encoder: module from normalised inputs to logits.
+      prepare: normalises stored inputs.
+      max_shift: see `MappingSettings`.
+      axis_name: axis of the devices that share the batch; None for one device.
+
+    Returns:
+      The loss, float32 scalar, and the gradient; the same on all devices.
+    """
+    dropout_key, augment_key = jax.random.split(key)
+    if parallel.num_shards(axis_name) > 1:
+        dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
+    x = prepare(batch.inputs)
+    if max_shift >= 0:
+        x = random_flip_and_shift(augment_key, x, max_shift, axis_name)
+
+    def share_of_loss(params):
+        logits = encoder.apply({"params": params}, x, train=True, rngs={"dropout": dropout_key})
+        return binary_cross_entropy(logits, batch.codes, batch.weights, axis_name)
+
+    return parallel.total(jax.value_and_grad(share_of_loss)(parallel.vary(params, axis_name)), axis_name)
+
+
+def train_step(
+    state: TrainState, batch: Batch, key: Array, *, optimizer: optax.GradientTransformation, **settings: Any
 ) -> tuple[TrainState, Array]:
     """One gradient step.
 
     Args:
-      state: TrainState.
-      batch: Batch of B rows.
+      state: TrainState, the same on all devices.
+      batch: Batch, this device's share.
       key: PRNG key, consumed.
-      encoder: module from normalised inputs to logits.
       optimizer: of the parameters.
-      prepare: normalises stored inputs.
-      max_shift: see `MappingSettings`.
+      **settings: keywords of `loss_and_gradient`.
 
     Returns:
       The next state and the batch's loss, float32 scalar.
     """
-    dropout_key, augment_key = jax.random.split(key)
-    x = prepare(batch.inputs)
-    if max_shift >= 0:
-        x = random_flip_and_shift(augment_key, x, max_shift)
-
-    def loss(params):
-        logits = encoder.apply({"params": params}, x, train=True, rngs={"dropout": dropout_key})
-        return binary_cross_entropy(logits, batch.codes, batch.weights)
-
-    value, gradient = jax.value_and_grad(loss)(state.params)
+    value, gradient = loss_and_gradient(state.params, batch, key, **settings)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(step=state.step + 1, params=params, opt_state=opt_state), value
@@ -110,31 +133,54 @@ def epoch_batches(key: Array, rows: Array, batch_size: int) -> tuple[Array, Arra
     return order.reshape(num_batches, batch_size), weights.astype(jnp.float32).reshape(num_batches, batch_size)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("encoder", "optimizer", "image_size", "batch_size", "max_shift"), donate_argnums=0
-)
-def _train_epoch(
-    state, key, inputs, codes, rows, mean, scale, *, encoder, optimizer, image_size, batch_size, max_shift
-):
-    """All steps of one epoch as a scan; returns the state and the mean loss."""
+def train_epoch(
+    state: TrainState,
+    key: Array,
+    inputs: Array,
+    codes: Array,
+    rows: Array,
+    mean: Array,
+    scale: Array,
+    *,
+    encoder: nn.Module,
+    optimizer: optax.GradientTransformation,
+    image_size: int | None,
+    batch_size: int,
+    max_shift: int,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Array]:
+    """All steps of one epoch as a scan, each batch divided among the devices.
+
+    Args:
+      state: TrainState.
+      key: PRNG key, consumed.
+      inputs: ``[N, ...]`` as stored.
+      codes: uint8 ``[N, K]`` target codes.
+      rows: int32 ``[n]``, the rows to train on.
+      mean: see `InputSpec`, like scale and image_size.
+      scale: likewise.
+      encoder: module from normalised inputs to logits.
+      optimizer: of the parameters.
+      image_size: side to resize images to; None leaves them as they are.
+      batch_size: rows a step on all devices together, a multiple of their number.
+      max_shift: see `MappingSettings`.
+      axis_name: axis of the devices; None for one.
+
+    Returns:
+      The state after the epoch and the mean loss, float32 scalar.
+    """
     order_key, steps_key = jax.random.split(key)
-    batches, weights = epoch_batches(order_key, rows, batch_size)
+    batches = epoch_batches(order_key, rows, batch_size)
+    picked, weights = parallel.local_rows(batches, axis_name, axis=1)
     prepare = functools.partial(prepare_inputs, mean=mean, scale=scale, image_size=image_size)
+    settings = {"encoder": encoder, "prepare": prepare, "max_shift": max_shift, "axis_name": axis_name}
 
     def step(state, scanned):
         picked, weight, index = scanned
         batch = Batch(inputs[picked], codes[picked], weight)
-        return train_step(
-            state,
-            batch,
-            jax.random.fold_in(steps_key, index),
-            encoder=encoder,
-            optimizer=optimizer,
-            prepare=prepare,
-            max_shift=max_shift,
-        )
+        return train_step(state, batch, jax.random.fold_in(steps_key, index), optimizer=optimizer, **settings)
 
-    state, losses = jax.lax.scan(step, state, (batches, weights, jnp.arange(batches.shape[0])))
+    state, losses = jax.lax.scan(step, state, (picked, weights, jnp.arange(picked.shape[0])))
     return state, jnp.mean(losses)
 
 
@@ -163,6 +209,7 @@ def fit_encoder(
     settings: MappingSettings,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
     pretrained: dict | None = None,
+    devices: parallel.Devices | None = None,
 ) -> dict:
     """Trains an encoder on some rows.
 
@@ -176,6 +223,7 @@ def fit_encoder(
       settings: MappingSettings.
       on_epoch: called with the epoch's number and mean loss.
       pretrained: layer -> parameters to start from, left as they are; the other layers start at random.
+      devices: that share each batch; None for the default device.
 
     Returns:
       The parameters.
@@ -197,27 +245,25 @@ def fit_encoder(
     sample = prepare_inputs(jnp.asarray(inputs[:1]), spec.mean, spec.scale, spec.image_size)
     params = start_from(_init_params(init_key, sample, encoder=encoder), pretrained or {})
     state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))
-    inputs, codes, rows = jnp.asarray(inputs), jnp.asarray(codes), jnp.asarray(rows, jnp.int32)
+    fixed = (inputs, codes, np.asarray(rows, np.int32), spec.mean, spec.scale)
+    state, fixed = parallel.replicate((state, fixed), devices)
+    step = parallel.wrap_step(
+        train_epoch,
+        devices,
+        donate_argnums=(0,),
+        encoder=encoder,
+        optimizer=optimizer,
+        image_size=spec.image_size,
+        batch_size=settings.batch_size,
+        max_shift=settings.max_shift if spec.kind == "images" else -1,
+    )
     for epoch in range(settings.num_epochs):
-        state, loss = _train_epoch(
-            state,
-            jax.random.fold_in(epochs_key, epoch),
-            inputs,
-            codes,
-            rows,
-            spec.mean,
-            spec.scale,
-            encoder=encoder,
-            optimizer=optimizer,
-            image_size=spec.image_size,
-            batch_size=settings.batch_size,
-            max_shift=settings.max_shift if spec.kind == "images" else -1,
-        )
+        state, loss = step(state, jax.random.fold_in(epochs_key, epoch), *fixed)
         loss = float(loss)
         if not np.isfinite(loss):
             raise FloatingPointError(f"mapping: the loss is {loss} in epoch {epoch}; lower the learning rate")
         on_epoch(epoch, loss)
-    return state.params
+    return parallel.fetch(state.params, devices)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from drlhash_jax.retrieval.metrics import (
     precision_recall_curve,
     precision_within_radius,
     retrieval_metrics,
+    share_of_queries,
 )
 from drlhash_jax.retrieval.packing import pack_labels, pack_words
 
@@ -35,5 +36,6 @@ __all__ = [
     "recall_at",
     "retrieval_metrics",
     "share_label",
+    "share_of_queries",
     "stable_map",
 ]

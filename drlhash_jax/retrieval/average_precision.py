@@ -13,6 +13,7 @@ first or last instead.
 import chex
 import jax.numpy as jnp
 
+from drlhash_jax import parallel
 from drlhash_jax.types import Array, DistanceCounts
 
 TIES = ("expected", "optimistic", "pessimistic")
@@ -146,16 +147,19 @@ def has_relevant(counts: DistanceCounts) -> Array:
     return jnp.any(counts.relevant > 0, axis=-1)
 
 
-def mean_over_queries(values: Array, counts: DistanceCounts, weights: Array) -> Array:
+def mean_over_queries(values: Array, counts: DistanceCounts, weights: Array, axis_name: str | None = None) -> Array:
     """Mean of a per-query value over the queries that have a relevant row.
 
     Args:
       values: float32 ``[Q]``.
       counts: int32 counts ``[Q, D]`` of the same queries.
       weights: int32 ``[Q]``, how many queries a row stands for.
+      axis_name: axis of the devices that share the queries, Q rows each; None for one device.
 
     Returns:
       float32 scalar; NaN when no query has a relevant row.
     """
     counted = jnp.where(has_relevant(counts), weights, 0)
-    return jnp.sum(jnp.where(counted > 0, values, 0.0) * counted) / jnp.sum(counted)
+    sums = jnp.sum(jnp.where(counted > 0, values, 0.0) * counted), jnp.sum(counted)
+    total, number = parallel.total(sums, axis_name)
+    return total / number

@@ -6,6 +6,7 @@ Queries without any relevant database row are left out of every mean.
 import jax
 import jax.numpy as jnp
 
+from drlhash_jax import parallel
 from drlhash_jax.retrieval.average_precision import TIES as BLOCK_TIES
 from drlhash_jax.retrieval.average_precision import average_precision, has_relevant, mean_over_queries
 from drlhash_jax.retrieval.counting import count_by_distance
@@ -63,6 +64,7 @@ def mean_average_precision(
     top_k: int | None = None,
     ties: str = "expected",
     denominator: str = "min",
+    axis_name: str | None = None,
 ) -> Array:
     """Mean average precision of ranking the database by Hamming distance from each query (thesis 4.1).
 
@@ -75,6 +77,7 @@ def mean_average_precision(
       ties: "expected" is the exact mean over random orders of equal distances, "optimistic" and "pessimistic" its
         bounds, "stable" takes equal distances in database order.
       denominator: "min" divides by min(relevant, top_k), "all" by the number of relevant rows.
+      axis_name: axis of the devices that share the queries; None for one device.
 
     Returns:
       float32 scalar; NaN when no query has a relevant row.
@@ -85,13 +88,14 @@ def mean_average_precision(
     if ties not in TIES:
         raise ValueError(f"ties={ties!r}: choose one of {', '.join(TIES)}")
     query, database = _pack_pair(query_codes, database_codes, query_labels, database_labels)
+    query = share_of_queries(query, axis_name)
     num_bits = query_codes.shape[1]
     counts = count_by_distance(query, database, max_distance=num_bits)
     if ties == "stable":
         values = stable_average_precision(query, database, max_distance=num_bits, top_k=top_k, denominator=denominator)
     else:
         values = average_precision(counts, top_k=top_k, ties=ties, denominator=denominator)
-    return mean_over_queries(values, counts, query.weights)
+    return mean_over_queries(values, counts, query.weights, axis_name)
 
 
 def precision_at_n(
@@ -139,12 +143,22 @@ def precision_within_radius(
     return mean(curve.precision[:, radius]), mean(curve.empty[:, radius])
 
 
+def share_of_queries(query: PackedRows, axis_name: str | None) -> PackedRows:
+    """This device's share of packed queries, which are first filled up with rows of weight 0."""
+    return parallel.local_rows(parallel.pad_rows(query, parallel.num_shards(axis_name)), axis_name)
+
+
 def _mean_columns(values: Array, counts: DistanceCounts, weights: Array) -> Array:
     return jax.vmap(mean_over_queries, in_axes=(1, None, None))(values, counts, weights)
 
 
 def retrieval_metrics(
-    query: PackedRows, database: PackedRows, *, max_distance: int, top_k: int | None = None
+    query: PackedRows,
+    database: PackedRows,
+    *,
+    max_distance: int,
+    top_k: int | None = None,
+    axis_name: str | None = None,
 ) -> RetrievalMetrics:
     """Every number of a result row from one pass over the database.
 
@@ -153,12 +167,14 @@ def retrieval_metrics(
       database: packed database, weights alike.
       max_distance: number of bits of a code.
       top_k: ranks that count for the average precisions; None for all.
+      axis_name: axis of the devices that share the queries; None for one device.
 
     Returns:
       RetrievalMetrics.
     """
+    query = share_of_queries(query, axis_name)
     counts = count_by_distance(query, database, max_distance=max_distance)
-    mean = lambda values: mean_over_queries(values, counts, query.weights)
+    mean = lambda values: mean_over_queries(values, counts, query.weights, axis_name)
     curve = radius_curve(counts)
     radius = min(2, max_distance)
     counted = has_relevant(counts)
@@ -168,6 +184,6 @@ def retrieval_metrics(
         map_high=mean(average_precision(counts, top_k=top_k, ties="optimistic")),
         precision_radius2=mean(curve.precision[:, radius]),
         empty_balls=mean(curve.empty[:, radius]),
-        num_queries=jnp.sum(jnp.where(counted, query.weights, 0)),
-        num_without_relevant=jnp.sum(jnp.where(counted, 0, query.weights)),
+        num_queries=parallel.total(jnp.sum(jnp.where(counted, query.weights, 0)), axis_name),
+        num_without_relevant=parallel.total(jnp.sum(jnp.where(counted, 0, query.weights)), axis_name),
     )

@@ -52,6 +52,7 @@ def stable_average_precision(
         total += inside * (hits[each, distance] / jnp.maximum(k, 1))
         return (rank, hits, total), None
 
-    start = (rank, hits, jnp.zeros(num_queries, jnp.float32))
+    # Zeros made from the counts, so that they count as different on each device.
+    start = (rank, hits, 0.0 * divisor)
     (_, _, total), _ = jax.lax.scan(step, start, database)
     return total / divisor

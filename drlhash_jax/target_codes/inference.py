@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from drlhash_jax import parallel
 from drlhash_jax.target_codes.labels import LabelSets, find_label_sets
 from drlhash_jax.target_codes.similarity_loss import (
     blockwise_similarity_loss,
@@ -64,14 +65,16 @@ def choose_path(path: str, label_sets: LabelSets) -> str:
     return "exact" if label_sets.disjoint or 3 * num_sets**2 <= num_rows**2 else "blockwise"
 
 
-def _fit(value: Callable, v: Array, settings: TargetCodeSettings) -> tuple[Array, Array]:
-    """All epochs of Adam on the latent codes, as one scan; returns V and the loss curve."""
+def _fit(
+    value: Callable, v: Array, num_rows: int, settings: TargetCodeSettings, axis_name: str | None
+) -> tuple[Array, Array]:
+    """All epochs of Adam on this device's latent codes, as one scan; returns all V and the loss curve."""
     optimizer = optax.adam(settings.learning_rate)
     ramp = jnp.linspace(0.0, settings.quantisation_weight, settings.num_epochs)
 
     def objective(v: Array, weight: Array) -> Array:
         z = jnp.tanh(v)
-        return value(z) + weight * quantisation_loss(z)
+        return value(z) + weight * quantisation_loss(z, num_rows=num_rows, axis_name=axis_name)
 
     def epoch(carry, weight):
         v, opt_state = carry
@@ -79,23 +82,41 @@ def _fit(value: Callable, v: Array, settings: TargetCodeSettings) -> tuple[Array
         updates, opt_state = optimizer.update(gradient, opt_state)
         return (optax.apply_updates(v, updates), opt_state), loss
 
+    v = parallel.local_rows(v, axis_name)
     (v, _), losses = jax.lax.scan(epoch, (v, optimizer.init(v)), ramp)
-    return v, losses
+    return parallel.gather_rows(v, axis_name), losses
 
 
-@functools.partial(jax.jit, static_argnames=("disjoint", "settings"), donate_argnums=0)
-def _fit_exact(v: Array, members: Array, sets: Array, *, disjoint: bool, settings: TargetCodeSettings):
-    value = lambda z: exact_similarity_loss(z, members, sets, disjoint=disjoint)
-    return _fit(value, v, settings)
+def _fit_exact(
+    v: Array,
+    members: Array,
+    sets: Array,
+    *,
+    disjoint: bool,
+    num_rows: int,
+    settings: TargetCodeSettings,
+    axis_name: str | None,
+):
+    members = parallel.local_rows(members, axis_name)
+    shared = {"disjoint": disjoint, "num_rows": num_rows, "axis_name": axis_name}
+    value = lambda z: exact_similarity_loss(z, members, sets, **shared)
+    return _fit(value, v, num_rows, settings, axis_name)
 
 
-@functools.partial(jax.jit, static_argnames="settings", donate_argnums=0)
-def _fit_blockwise(v: Array, labels: Array, *, settings: TargetCodeSettings):
-    value = lambda z: blockwise_similarity_loss(z, labels, height=settings.block_height, width=settings.block_width)
-    return _fit(value, v, settings)
+def _fit_blockwise(v: Array, labels: Array, *, num_rows: int, settings: TargetCodeSettings, axis_name: str | None):
+    labels = parallel.local_rows(labels, axis_name)
+    shared = {"height": settings.block_height, "width": settings.block_width}
+    value = lambda z: blockwise_similarity_loss(z, labels, num_rows=num_rows, axis_name=axis_name, **shared)
+    return _fit(value, v, num_rows, settings, axis_name)
 
 
-def infer_target_codes(key: Array, labels: np.ndarray, num_bits: int, settings: TargetCodeSettings) -> TargetCodes:
+def infer_target_codes(
+    key: Array,
+    labels: np.ndarray,
+    num_bits: int,
+    settings: TargetCodeSettings,
+    devices: parallel.Devices | None = None,
+) -> TargetCodes:
     """Learns one code a training row such that codes agree exactly when labels are shared (thesis Alg. 1).
 
     Args:
@@ -103,6 +124,7 @@ def infer_target_codes(key: Array, labels: np.ndarray, num_bits: int, settings: 
       labels: integer ``[n]`` (negative: no label) or multi-hot ``[n, C]``.
       num_bits: K.
       settings: TargetCodeSettings.
+      devices: that share the rows; None for the default device.
 
     Returns:
       TargetCodes; bit 1 iff z >= 0.
@@ -114,11 +136,15 @@ def infer_target_codes(key: Array, labels: np.ndarray, num_bits: int, settings: 
         raise ValueError(f"path={settings.path!r}: choose one of {', '.join(PATHS)}")
     label_sets = find_label_sets(labels)
     path = choose_path(settings.path, label_sets)
-    v = settings.init_scale * jax.random.normal(key, (len(labels), num_bits), jnp.float32)
+    num_rows = len(labels)
+    filling = 0 if devices is None else -num_rows % devices.mesh.size
+    v = settings.init_scale * jax.random.normal(key, (num_rows, num_bits), jnp.float32)
+    fit = functools.partial(parallel.wrap_step, devices=devices, donate_argnums=(0,), num_rows=num_rows)
     if path == "exact":
-        members, sets = jnp.asarray(label_sets.members), jnp.asarray(label_sets.sets)
-        v, losses = _fit_exact(v, members, sets, disjoint=label_sets.disjoint, settings=settings)
+        members = np.pad(label_sets.members, (0, filling), constant_values=len(label_sets.sets))
+        step, arrays = fit(_fit_exact, disjoint=label_sets.disjoint, settings=settings), (members, label_sets.sets)
     else:
-        multi_hot = jnp.asarray(label_sets.sets[label_sets.members])
-        v, losses = _fit_blockwise(v, multi_hot, settings=settings)
-    return TargetCodes(np.asarray(v >= 0).astype(np.uint8), np.asarray(losses), path)
+        multi_hot = np.pad(label_sets.sets[label_sets.members], ((0, filling), (0, 0)))
+        step, arrays = fit(_fit_blockwise, settings=settings), (multi_hot,)
+    v, losses = parallel.fetch(step(jnp.pad(v, ((0, filling), (0, 0))), *arrays), devices)
+    return TargetCodes(np.asarray(v[:num_rows] >= 0).astype(np.uint8), np.asarray(losses), path)

@@ -11,6 +11,10 @@ With relaxed codes Z = tanh(V) and S = 2 min(Y Y^T, 1) - 1,
 and needs no n x n matrix: rows of one label set g share their row of S, so <S, Z Z^T> = <S_G, M M^T> with the sums
 M_g of Z over the set. For disjoint sets (one label a row) S_G = 2 I - 1 1^T and the cost is linear in n; otherwise it
 is quadratic in the number of distinct sets only. Neither ever holds S.
+
+Several devices divide the rows of Z: an argument ``axis_name`` names their axis, z and its labels are then this
+device's rows, and the loss is the same on all devices. Rows are filled up to a multiple of the number of devices with
+z = 0 and no label set; ``num_rows`` is their number without the filling.
 """
 
 import functools
@@ -19,16 +23,32 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from drlhash_jax import parallel
 from drlhash_jax.types import Array
 
 
-def quantisation_loss(z: Array) -> Array:
-    """Mean of (|z| - 1)^2 over all entries: how far relaxed codes are from binary (the second term of Eq. 3.8)."""
-    return jnp.mean(jnp.square(jnp.abs(z) - 1.0))
+def quantisation_loss(z: Array, *, num_rows: int | None = None, axis_name: str | None = None) -> Array:
+    """Mean of (|z| - 1)^2 over all entries: how far relaxed codes are from binary (the second term of Eq. 3.8).
+
+    Args:
+      z: float32 ``[n, K]``.
+      num_rows: rows on all devices without filling; None for n.
+      axis_name: axis of the devices; None for one.
+
+    Returns:
+      float32 scalar.
+    """
+    num_rows = z.shape[0] if num_rows is None else num_rows
+    squares = jnp.square(jnp.abs(z) - 1.0)
+    if num_rows < z.shape[0] * parallel.num_shards(axis_name):
+        valid = parallel.local_rows(_valid_rows(z, num_rows, axis_name), axis_name)
+        squares *= valid[:, None]
+    return parallel.differentiable_total(jnp.sum(squares), axis_name) / (num_rows * z.shape[1])
 
 
-def _pad_rows(x: Array, multiple: int) -> Array:
-    return jnp.pad(x, [(0, -x.shape[0] % multiple)] + [(0, 0)] * (x.ndim - 1))
+def _valid_rows(z: Array, num_rows: int, axis_name: str | None) -> Array:
+    """1 for the rows of all devices, 0 for the filling behind them: float32 ``[n times devices]``."""
+    return (jnp.arange(z.shape[0] * parallel.num_shards(axis_name)) < num_rows).astype(z.dtype)
 
 
 def _block_residual(z_i: Array, y_i: Array, z_block: Array, y_block: Array, mask: Array) -> Array:
@@ -37,13 +57,17 @@ def _block_residual(z_i: Array, y_i: Array, z_block: Array, y_block: Array, mask
     return mask * (z_block @ z_i - z_i.shape[0] * similarity)
 
 
-def _blockwise_value_and_grad(z: Array, labels: Array, height: int, width: int) -> tuple[Array, Array]:
+def _blockwise_value_and_grad(
+    z: Array, labels: Array, height: int, width: int, num_rows: int, axis_name: str | None
+) -> tuple[Array, Array]:
+    """Value, the same on all devices, and gradient in this device's rows."""
     n, num_bits = z.shape
     # Padding rows are masked out of the value; their gradient is dropped with them.
-    valid = jnp.ones(n, z.dtype)
-    as_blocks = lambda x, size: _pad_rows(x, size).reshape(-1, size, *x.shape[1:])
-    rows = tuple(as_blocks(x, height) for x in (z, labels, valid))
-    columns = tuple(as_blocks(x, width) for x in (z, labels, valid))
+    valid = _valid_rows(z, num_rows, axis_name)
+    as_blocks = lambda x, size: parallel.pad_rows(x, size).reshape(-1, size, *x.shape[1:])
+    rows = tuple(as_blocks(x, height) for x in (z, labels, parallel.local_rows(valid, axis_name)))
+    everywhere = parallel.gather_rows((z, labels), axis_name)
+    columns = tuple(as_blocks(x, width) for x in (*everywhere, valid))
 
     def block(carry, column):
         (z_rows, y_rows, valid_rows), total, gradient = carry
@@ -55,38 +79,40 @@ def _blockwise_value_and_grad(z: Array, labels: Array, height: int, width: int) 
         carry = (z_rows, y_rows, valid_rows), total + jnp.sum(residual**2), gradient + residual @ z_columns
         return carry, None
 
+    zero = parallel.vary(jnp.zeros((), z.dtype), axis_name)
+
     def block_row(total, row):
         # The partial sum starts anew in every row of blocks, which keeps float32 sums of 1e8 terms accurate.
-        carry = row, jnp.zeros((), z.dtype), jnp.zeros_like(row[0])
+        carry = row, zero, jnp.zeros_like(row[0])
         (_, row_total, gradient), _ = jax.lax.scan(block, carry, columns)
         return total + row_total, gradient
 
-    total, gradient = jax.lax.scan(block_row, jnp.zeros((), z.dtype), rows)
-    scale = 1.0 / (n * num_bits) ** 2
+    value, gradient = jax.lax.scan(block_row, zero, rows)
+    scale = 1.0 / (num_rows * num_bits) ** 2
     # S is symmetric: the columns contribute the same gradient as the rows.
-    return scale * total, 4.0 * scale * gradient.reshape(-1, num_bits)[:n]
+    return scale * parallel.total(value, axis_name), 4.0 * scale * gradient.reshape(-1, num_bits)[:n]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _blockwise(z: Array, labels: Array, height: int, width: int) -> Array:
-    return _blockwise_value_and_grad(z, labels, height, width)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _blockwise(z: Array, labels: Array, height: int, width: int, num_rows: int, axis_name: str | None) -> Array:
+    return _blockwise_value_and_grad(z, labels, height, width, num_rows, axis_name)[0]
 
 
-def _blockwise_forward(z, labels, height, width):
+def _blockwise_forward(z, labels, *static):
     # Value and gradient come from the same residuals, so one pass over the blocks serves both directions.
-    value, gradient = _blockwise_value_and_grad(z, labels, height, width)
-    return value, (gradient, labels)
+    return _blockwise_value_and_grad(z, labels, *static)
 
 
-def _blockwise_backward(height, width, saved, cotangent):
-    gradient, labels = saved
-    return cotangent * gradient, jnp.zeros_like(labels)
+def _blockwise_backward(height, width, num_rows, axis_name, gradient, cotangent):
+    return cotangent * gradient, None
 
 
 _blockwise.defvjp(_blockwise_forward, _blockwise_backward)
 
 
-def blockwise_similarity_loss(z: Array, labels: Array, *, height: int, width: int) -> Array:
+def blockwise_similarity_loss(
+    z: Array, labels: Array, *, height: int, width: int, num_rows: int | None = None, axis_name: str | None = None
+) -> Array:
     """1/(n^2 K^2) ||Z Z^T - K S||^2, accumulated over h x w blocks of S (thesis Alg. 1, Eq. 3.10).
 
     Block (r, c) holds rows r h .. (r+1) h - 1 and columns c w .. (c+1) w - 1; the last ones are padded and masked.
@@ -96,13 +122,15 @@ def blockwise_similarity_loss(z: Array, labels: Array, *, height: int, width: in
       labels: float32 ``[n, C]`` multi-hot.
       height: h, rows of a block.
       width: w, columns of a block.
+      num_rows: rows on all devices without filling; None for n.
+      axis_name: axis of the devices that share the rows of blocks; None for one device.
 
     Returns:
       float32 scalar, differentiable in z.
     """
     chex.assert_rank([z, labels], [2, 2])
     chex.assert_equal_shape([z, labels], dims=0)
-    return _blockwise(z, labels, height, width)
+    return _blockwise(z, labels, height, width, z.shape[0] if num_rows is None else num_rows, axis_name)
 
 
 @jax.custom_vjp
@@ -121,7 +149,7 @@ def _times_set_similarity(sums: Array, sets: Array) -> Array:
     def block(rows: Array) -> Array:
         return (2.0 * jnp.minimum(rows @ sets.T, 1.0) - 1.0) @ sums
 
-    blocks = _pad_rows(sets, _SET_BLOCK).reshape(-1, _SET_BLOCK, sets.shape[1])
+    blocks = parallel.pad_rows(sets, _SET_BLOCK).reshape(-1, _SET_BLOCK, sets.shape[1])
     return jax.lax.map(block, blocks).reshape(-1, sums.shape[1])[:num_sets]
 
 
@@ -148,27 +176,38 @@ def _disjoint_similarity(sums: Array, sets: Array) -> Array:
 _MATMUL_SETS = 128
 
 
-def exact_similarity_loss(z: Array, members: Array, sets: Array, *, disjoint: bool) -> Array:
+def exact_similarity_loss(
+    z: Array,
+    members: Array,
+    sets: Array,
+    *,
+    disjoint: bool,
+    num_rows: int | None = None,
+    axis_name: str | None = None,
+) -> Array:
     """1/(n^2 K^2) ||Z Z^T - K S||^2 through Z^T Z and the sums of Z over label sets.
 
     Args:
       z: float32 ``[n, K]``, relaxed codes in [-1, 1].
-      members: int32 ``[n]``, number of each row's label set.
-      sets: float32 ``[G, C]`` multi-hot label sets.
+      members: int32 ``[n]``, number of each row's label set; G for filling.
+      sets: float32 ``[G, C]`` multi-hot label sets, the same on all devices.
       disjoint: whether no two sets share a label.
+      num_rows: rows on all devices without filling; None for n.
+      axis_name: axis of the devices that share the rows; None for one device.
 
     Returns:
       float32 scalar, differentiable in z.
     """
     chex.assert_rank([z, members, sets], [2, 1, 2])
-    n, num_bits = z.shape
+    num_bits = z.shape[1]
+    num_rows = z.shape[0] if num_rows is None else num_rows
     num_sets = sets.shape[0]
     # Means instead of sums: every intermediate stays of order one, whatever n.
-    gram = z.T @ z / (n * num_bits)
+    gram = parallel.differentiable_total(z.T @ z, axis_name) / (num_rows * num_bits)
     if num_sets <= _MATMUL_SETS:
         sums = jax.nn.one_hot(members, num_sets, dtype=z.dtype, axis=0) @ z
     else:
         sums = jax.ops.segment_sum(z, members, num_segments=num_sets)
-    means = sums / n
+    means = parallel.differentiable_total(sums, axis_name) / num_rows
     agreement = (_disjoint_similarity if disjoint else _set_similarity)(means, sets)
     return jnp.sum(gram**2) - 2.0 / num_bits * agreement + 1.0

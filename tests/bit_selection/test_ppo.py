@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drlhash_jax.bit_selection import ActorCritic, PPOSettings, init_state, mode_order, order_reward, train_chunk
+from drlhash_jax import parallel
+from drlhash_jax.bit_selection import ActorCritic, PPOSettings, init_state, mode_order, order_reward, ppo, train_chunk
 from drlhash_jax.bit_selection.ppo import Episodes, Minibatch, advantages_and_returns, ppo_loss, rollout
 
 
@@ -254,9 +255,12 @@ def test_no_recompilation(small_env, small_settings):
     types = [leaf.aval for leaf in jax.tree.leaves(before)]
     after, _ = train(0, small_env, small_settings, [5, 5])
     assert [leaf.aval for leaf in jax.tree.leaves(after)] == types
-    compiled = train_chunk._cache_size()
+    static = {"num_selected": 3, "num_updates": 5, "settings": small_settings}
+    program = parallel.wrap_step(ppo.update_repeatedly, None, donate_argnums=(1,), **static)
+    compiled = program._cache_size()
+    assert compiled > 0
     train(1, small_env, small_settings, [5, 5, 5])
-    assert train_chunk._cache_size() == compiled
+    assert program._cache_size() == compiled
 
 
 def class_bit_pool(make_env, pool_bits, class_bits, seed):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from drlhash_jax import main as main_module
 from drlhash_jax.encoders import make_encoder
 from drlhash_jax.encoders.pretrained import published_names
 
@@ -157,6 +158,12 @@ MISTAKES = {
     ),
     "compute dtype": (["--config.encoder.compute_dtype=float16"], ["float16", "bfloat16"]),
     "encoder for other input": (["--config.encoder.name=mlp", "--config.encoder.options={}"], ["mlp", "images"]),
+    "wrapper": (["--config.parallel=pmapp"], ["parallel=pmapp", "did you mean pmap"]),
+    "half a coordinator": (["--coordinator=127.0.0.1:9"], ["--num_processes", "all three"]),
+    "process beyond": (
+        ["--coordinator=127.0.0.1:9", "--num_processes=2", "--process_id=2"],
+        ["process_id=2", "num_processes=2"],
+    ),
     "workdir is a file": (["--workdir=README.md"], ["README.md", "is a file"]),
     "workdir of others": (["--workdir=configs"], ["configs", "other files"]),
     "workdir cannot be made": (["--workdir=/proc/nowhere/run"], ["/proc/nowhere", "cannot be written"]),
@@ -172,6 +179,42 @@ def test_mistakes_get_one_line(arguments, words, tmp_path):
     assert len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+DEVICE_MISTAKES = {
+    "batch": (["--config.mapping.batch_size=33"], ["mapping.batch_size=33", "multiple of 2 devices"]),
+    "environments": (["--config.ppo.num_envs=15"], ["ppo.num_envs=15", "multiple of 2 devices"]),
+    "minibatch": (
+        ["--config.bits=3", "--config.ppo.num_envs=2", "--config.ppo.num_minibatches=2"],
+        ["ppo.num_minibatches=2", "bits=3", "3 steps", "multiple of 2 devices"],
+    ),
+}
+
+
+@pytest.mark.parametrize("arguments, words", [pytest.param(*case, id=name) for name, case in DEVICE_MISTAKES.items()])
+def test_work_that_does_not_divide_gets_one_line(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
+    done = run(*arguments, f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 1, done.stderr
+    assert all(word in done.stderr for word in words) and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "environment, expected",
+    [
+        ({}, False),
+        ({"SLURM_NTASKS": "4", "SLURM_JOB_ID": "1"}, False),  # a batch script without srun
+        ({"SLURM_STEP_NODELIST": "n1", "SLURM_STEP_NUM_TASKS": "4"}, True),
+        ({"SLURM_STEP_NODELIST": "n1", "SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "10.0.0.1,10.0.0.2"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+    ],
+)
+def test_launchers_are_recognised(environment, expected):
+    assert main_module._one_of_several(environment) is expected
 
 
 DATA_MISTAKES = {

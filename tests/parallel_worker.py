@@ -1,0 +1,180 @@
+"""Every stage's raw results on this process's devices, as one body in one compiled program; run by the tests.
+
+    python parallel_worker.py OUT.npz PROGRAMS [COORDINATOR NUM_PROCESSES PROCESS_ID]
+
+PROGRAMS is a list, divided by commas, of WRAPPER:BODY. WRAPPER is shard_map, pmap, or jit for the plain one-device
+program; BODY is one of `BODIES`.
+"""
+
+import functools
+import sys
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from drlhash_jax import encoders, mapping, parallel, retrieval, target_codes
+from drlhash_jax.bit_selection import ActorCritic, EnvParams, PPOSettings, init_state, ppo
+from drlhash_jax.mapping.augment import random_flip_and_shift
+from drlhash_jax.types import TrainState
+
+NUM_ROWS, NUM_BITS, NUM_CLASSES = 101, 6, 5  # 101 rows leave filling on 2 and on 4 devices
+NUM_SELECTED = 3
+SETTINGS = PPOSettings(num_updates=4, num_envs=8, num_epochs=2, num_minibatches=2, max_kl=1e9)
+NETWORK = ActorCritic(NUM_BITS)
+ENCODER = encoders.make_encoder("mlp", NUM_BITS, hidden=(8,))
+
+
+def make_arrays():
+    """What every process and every number of devices starts from."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(NUM_ROWS) % NUM_CLASSES
+    codes = (rng.integers(0, 2, (NUM_CLASSES, NUM_BITS))[labels] ^ (rng.random((NUM_ROWS, NUM_BITS)) < 0.2)).astype(
+        np.uint8
+    )
+    inputs = rng.normal(size=(NUM_ROWS, 7)).astype(np.float32)
+    images = rng.normal(size=(16, 5, 5, 1)).astype(np.float32)
+    env = EnvParams(
+        retrieval.pack_distinct(codes[:21], labels[:21]), retrieval.pack_distinct(codes[21:], labels[21:]), NUM_BITS
+    )
+    params = ENCODER.init(jax.random.key(1), inputs[:1])["params"]
+    ppo_state = init_state(jax.random.key(2), env, NUM_SELECTED, SETTINGS)
+    latent = rng.normal(size=(NUM_ROWS, NUM_BITS)).astype(np.float32)
+    return {
+        "env": env,
+        "params": params,
+        "ppo_state": ppo_state,
+        "codes": codes,
+        "labels": labels.astype(np.int32),
+        "inputs": inputs,
+        "images": images,
+        "latent": latent,
+    }
+
+
+def stage_1(arrays, axis_name):
+    """Value and gradient of both paths, with the quantisation term."""
+    filling = -NUM_ROWS % parallel.num_shards(axis_name)
+    sets = jnp.eye(NUM_CLASSES)
+    multi_hot = jnp.pad(sets[arrays["labels"]], ((0, filling), (0, 0)))
+    members = jnp.pad(arrays["labels"], (0, filling), constant_values=NUM_CLASSES)
+    latent = jnp.pad(arrays["latent"], ((0, filling), (0, 0)))
+    latent, members, multi_hot = parallel.local_rows((latent, members, multi_hot), axis_name)
+    shared = {"num_rows": NUM_ROWS, "axis_name": axis_name}
+    losses = {
+        "exact disjoint": lambda z: target_codes.exact_similarity_loss(z, members, sets, disjoint=True, **shared),
+        "exact": lambda z: target_codes.exact_similarity_loss(z, members, sets, disjoint=False, **shared),
+        "blockwise": lambda z: target_codes.blockwise_similarity_loss(z, multi_hot, height=16, width=30, **shared),
+        "quantisation": lambda z: target_codes.quantisation_loss(z, **shared),
+    }
+    out = {}
+    for name, loss in losses.items():
+        value, gradient = jax.value_and_grad(lambda v, loss=loss: loss(jnp.tanh(v)))(latent)
+        out[f"stage 1 {name} loss"] = value
+        out[f"stage 1 {name} gradient"] = parallel.gather_rows(gradient, axis_name)[:NUM_ROWS]
+    return out
+
+
+def stage_2(arrays, axis_name):
+    """Raw gradient of a batch with filling, one step of SGD, and the views of a batch of images."""
+    weights = (jnp.arange(16) < 13).astype(jnp.float32)
+    batch = mapping.Batch(arrays["inputs"][:16], arrays["codes"][:16], weights)
+    batch = parallel.local_rows(batch, axis_name)
+    settings = {"encoder": ENCODER, "prepare": lambda x: x, "max_shift": -1, "axis_name": axis_name}
+    loss, gradient = mapping.loss_and_gradient(arrays["params"], batch, jax.random.key(3), **settings)
+    optimizer = mapping.make_optimizer("sgd", 0.5, 0.5)
+    state = TrainState(jnp.zeros((), jnp.int32), arrays["params"], optimizer.init(arrays["params"]))
+    stepped, _ = mapping.train_step(state, batch, jax.random.key(3), optimizer=optimizer, **settings)
+    views = random_flip_and_shift(
+        jax.random.key(4), parallel.local_rows(arrays["images"], axis_name), 1, axis_name=axis_name
+    )
+    return {
+        "stage 2 loss": loss,
+        "stage 2 gradient": gradient,
+        "stage 2 step": stepped.params,
+        "stage 2 views": parallel.gather_rows(views, axis_name),
+    }
+
+
+def stage_3(arrays, axis_name):
+    """Episodes, raw gradient of a minibatch, a step of SGD on it, and a whole update."""
+    env, state = arrays["env"], arrays["ppo_state"]
+    episodes = ppo.rollout(jax.random.key(5), state.params, env, NUM_SELECTED, SETTINGS.num_envs, axis_name)
+    advantages, returns = ppo.advantages_and_returns(episodes, episodes.rewards, SETTINGS)
+    batches = ppo._minibatches(jax.random.key(6), episodes, advantages, returns, 2, axis_name)
+    batch = jax.tree.map(lambda x: x[0], batches)
+    shared = {"network": NETWORK, "settings": SETTINGS, "axis_name": axis_name}
+    aux, gradient = ppo.loss_and_gradient(state.params, batch, **shared)
+    stepped = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient)
+    again, _ = ppo.loss_and_gradient(stepped, batch, **shared)
+    _, metrics = ppo.update(
+        jax.random.key(7), state, env, num_selected=NUM_SELECTED, settings=SETTINGS, axis_name=axis_name
+    )
+    return {
+        "episodes actions": episodes.actions,
+        "episodes rewards": episodes.rewards,
+        "stage 3 losses": aux,
+        "stage 3 gradient": gradient,
+        "stage 3 losses after a step": again,
+        "stage 3 rewards of an update": metrics[:4],
+    }
+
+
+def evaluation(arrays, axis_name):
+    """All metrics, and mAP by a stable sort; 21 queries leave filling."""
+    codes, labels = arrays["codes"], arrays["labels"]
+    metrics = retrieval.retrieval_metrics(
+        arrays["env"].query, arrays["env"].database, max_distance=NUM_BITS, axis_name=axis_name
+    )
+    pair = codes[:21], codes[21:], labels[:21], labels[21:]
+    stable = retrieval.mean_average_precision(*pair, ties="stable", axis_name=axis_name)
+    counted = {"evaluation counts": (metrics.num_queries, metrics.num_without_relevant)}
+    return counted | {"evaluation means": (*metrics[:5], stable)}
+
+
+def everything(arrays, *, axis_name):
+    """All of the above."""
+    return functools.reduce(
+        lambda out, part: out | part(arrays, axis_name), [stage_2, stage_3, evaluation], stage_1(arrays, axis_name)
+    )
+
+
+def without_vary(arrays, *, axis_name):
+    """Stage 2 with parameters that are not marked."""
+    with mock.patch.object(parallel, "vary", lambda tree, axis_name: tree):
+        return stage_2(arrays, axis_name)
+
+
+def without_differentiable_total(arrays, *, axis_name):
+    """Stage 1's exact path with the built-in derivative of psum."""
+    with mock.patch.object(parallel, "differentiable_total", parallel.total):
+        return stage_1(arrays, axis_name)
+
+
+BODIES = {
+    "everything": everything,
+    "stage_2": lambda arrays, *, axis_name: stage_2(arrays, axis_name),
+    "without_vary": without_vary,
+    "without_differentiable_total": without_differentiable_total,
+}
+
+
+def main(out, programs, *processes):
+    """Writes PROGRAM/NAME arrays."""
+    if processes:
+        coordinator, num_processes, process_id = processes
+        jax.distributed.initialize(coordinator, int(num_processes), int(process_id))
+    flat = {}
+    for program in programs.split(","):
+        wrapper, body = program.split(":")
+        devices = None if wrapper == "jit" else parallel.find_devices(wrapper)
+        results = parallel.wrap_step(BODIES[body], devices)(make_arrays())
+        for name, value in results.items():
+            flat[f"{program}/{name}"] = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(value)])
+    if jax.process_index() == 0:
+        np.savez(out, num_devices=len(jax.devices()), **flat)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,48 @@
+"""The launch recipes: the notebook runs, the scripts are sound, the SLURM job goes back into the queue in time."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_notebook(tmp_path, monkeypatch):
+    monkeypatch.setenv("DRLHASH_INSTALLED", "1")
+    monkeypatch.setenv("DRLHASH_CONFIG", "smoke")
+    monkeypatch.setenv("DRLHASH_WORKDIR", str(tmp_path / "run"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "launch/colab.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT)}}).execute()
+    printed = "".join(out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", []))
+    assert "mAP@all on digits" in printed and "best reward" in printed
+    assert (tmp_path / "run/metrics.json").exists()
+
+
+@pytest.mark.parametrize("script", ["local_multiprocess.sh", "slurm.sbatch", "tpu_vm.sh"])
+def test_scripts_parse(script):
+    subprocess.run(["bash", "-n", str(ROOT / "launch" / script)], check=True)
+
+
+def test_slurm_job_is_requeued_before_its_time_is_up(tmp_path):
+    # Stand-ins for SLURM's commands: the step runs until it is killed, requeueing leaves a note.
+    for name, text in (("srun", "echo $$ > step\nexec sleep 60"), ("scontrol", 'echo "$@" > requeued')):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    job = subprocess.Popen(["bash", str(ROOT / "launch/slurm.sbatch")], cwd=tmp_path, env=environment)
+    while not (tmp_path / "step").exists() or not (tmp_path / "step").read_text():
+        time.sleep(0.05)
+    job.send_signal(signal.SIGUSR1)
+    job.wait(timeout=30)
+    os.kill(int((tmp_path / "step").read_text()), signal.SIGKILL)
+    assert (tmp_path / "requeued").read_text() == "requeue 7\n"
