@@ -1,8 +1,9 @@
 """One body for any number of devices: the collectives that it needs, and the ways to run it on all of them.
 
 The contract of a body: every argument is replicated, it takes its device's share with `local_rows`, and every result is
-the same on all devices. It gets the name of the device axis as ``axis_name``; with None each helper here is the
-identity, so the same body is the plain one-device program, for `jit` and for unit tests.
+the same on all devices. It gets the name of the device axis as ``axis_name``, or None under plain `jit`. With None, and
+with one device, each helper here is the identity: such programs compute bit for bit the same. (A psum over one device
+would keep XLA from fusing across it, and round differently.)
 
 Gradients come from one recipe that is right under `shard_map` and `pmap` alike: `vary` the parameters, differentiate
 the device's share of the loss, `total` the gradients. Without `vary`, `shard_map` adds the devices' gradients itself,
@@ -48,14 +49,14 @@ def num_shards(axis_name: str | None) -> int:
 
 def vary(tree: Any, axis_name: str | None) -> Any:
     """Marks replicated arrays as different on each device, so that gradients in them stay the device's own."""
-    if axis_name is None:
+    if num_shards(axis_name) == 1:
         return tree
     return jax.tree.map(lambda x: jax.lax.pcast(x, axis_name, to="varying"), tree)
 
 
 def total(tree: Any, axis_name: str | None) -> Any:
     """Sums over devices; not for use inside what is differentiated, see `differentiable_total`."""
-    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+    return tree if num_shards(axis_name) == 1 else jax.lax.psum(tree, axis_name)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -85,7 +86,7 @@ def local_rows(tree: Any, axis_name: str | None, axis: int = 0) -> Any:
     Raises:
       ValueError: the axis does not divide by the number of devices.
     """
-    if axis_name is None:
+    if num_shards(axis_name) == 1:
         return tree
 
     def take(x: Array) -> Array:
@@ -103,7 +104,7 @@ def gather_rows(tree: Any, axis_name: str | None, axis: int = 0) -> Any:
     A sum of shares filled up with zeros, since `shard_map` accepts the result of psum as replicated, and that of
     all_gather not. Adding zeros is exact.
     """
-    if axis_name is None:
+    if num_shards(axis_name) == 1:
         return tree
 
     def gather(x: Array) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 
 from drlhash_jax import encoders, mapping, parallel, retrieval, target_codes
 from drlhash_jax.bit_selection import ActorCritic, EnvParams, PPOSettings, init_state, ppo
+from drlhash_jax.mapping import train
 from drlhash_jax.mapping.augment import random_flip_and_shift
 from drlhash_jax.types import TrainState
 
@@ -34,7 +35,7 @@ def make_arrays():
         np.uint8
     )
     inputs = rng.normal(size=(NUM_ROWS, 7)).astype(np.float32)
-    images = rng.normal(size=(16, 5, 5, 1)).astype(np.float32)
+    images = rng.normal(size=(16, 8, 8, 1)).astype(np.float32)
     env = EnvParams(
         retrieval.pack_distinct(codes[:21], labels[:21]), retrieval.pack_distinct(codes[21:], labels[21:]), NUM_BITS
     )
@@ -97,6 +98,19 @@ def stage_2(arrays, axis_name):
     }
 
 
+def images(arrays, *, axis_name):
+    """An epoch of a convolutional encoder with augmentation: much for XLA to fuse, and so to round differently."""
+    encoder = encoders.make_encoder("compact", NUM_BITS, width=8)
+    params = encoder.init(jax.random.key(8), arrays["images"])["params"]
+    optimizer = mapping.make_optimizer("adam", 0.01, 0.01)
+    state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    settings = {"optimizer": optimizer, "image_size": None, "batch_size": 8, "max_shift": 1, "axis_name": axis_name}
+    spec = jnp.zeros(1), jnp.ones(1)
+    rows = arrays["images"], arrays["codes"], jnp.arange(16)
+    state, loss = train.train_epoch(state, jax.random.key(9), *rows, *spec, encoder=encoder, **settings)
+    return {"images loss": loss, "images params": state.params}
+
+
 def stage_3(arrays, axis_name):
     """Episodes, raw gradient of a minibatch, a step of SGD on it, and a whole update."""
     env, state = arrays["env"], arrays["ppo_state"]
@@ -154,6 +168,7 @@ def without_differentiable_total(arrays, *, axis_name):
 
 BODIES = {
     "everything": everything,
+    "images": images,
     "stage_2": lambda arrays, *, axis_name: stage_2(arrays, axis_name),
     "without_vary": without_vary,
     "without_differentiable_total": without_differentiable_total,

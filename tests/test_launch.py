@@ -23,7 +23,8 @@ def test_notebook(tmp_path, monkeypatch):
     nbformat.validate(notebook)
     assert not any(cell.get("outputs") for cell in notebook.cells)
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT)}}).execute()
-    printed = "".join(out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", []))
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
+    printed = "".join(out.get("text", "") + out.get("data", {}).get("text/plain", "") for out in outputs)
     assert "mAP@all on digits" in printed and "best reward" in printed
     assert (tmp_path / "run/metrics.json").exists()
 
