@@ -143,7 +143,7 @@ def init_state(key: Array, env: EnvParams, num_selected: int, settings: PPOSetti
         opt_state=_optimizer(settings).init(params),
         reward_mean=jnp.zeros(()),
         reward_std=jnp.ones(()),
-        best_reward=jnp.full((), -jnp.inf),
+        best_reward=jnp.full((), -jnp.inf, jnp.float32),
         best_order=jnp.zeros(num_selected, jnp.int32),
     )
 

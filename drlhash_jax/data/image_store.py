@@ -246,11 +246,13 @@ class RowView:
 
     Attributes:
       ndim: number of axes of the array.
+      shape: of the rows in view.
     """
 
     def __init__(self, array: np.ndarray, rows: np.ndarray):
         self._array, self._rows = array, rows
         self.ndim = array.ndim
+        self.shape = (len(rows), *array.shape[1:])
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -18,10 +18,10 @@ def save_codes(path: Path, codes: np.ndarray) -> None:
     if jax.process_index() != 0:
         return
     packed = np.packbits(codes.astype(np.uint8), axis=1)
-    array_path = path.with_suffix(".npy")
+    array_path = path.with_name(f"{path.name}.npy")
     write_atomically(array_path, lambda file: np.save(file, packed))
     facts = {"rows": len(codes), "bits": codes.shape[1], "bit_order": "msb", "padding": "zero"}
-    write_json(path.with_suffix(".json"), facts | {"sha256": sha256_of(array_path)})
+    write_json(path.with_name(f"{path.name}.json"), facts | {"sha256": sha256_of(array_path)})
 
 
 def load_codes(array_path: Path, num_bits: int) -> np.ndarray:
