@@ -25,6 +25,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.top_k = 0  # ranks that count in mAP@R; 0 for all
     config.last_stage = "selection"  # target_codes, mapping or selection
     config.parallel = "shard_map"  # how a step runs on all devices: shard_map, or pmap
+    config.checkpoint_seconds = 60.0  # between two saved states of a stage that is under way
     config.train_direct = True  # also train an encoder at each length, to compare selection with
 
     config.data = data = ml_collections.ConfigDict()
@@ -143,6 +144,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ):
         _at_least(config, field, 1)
     for field in (
+        "checkpoint_seconds",
         "data.num_workers",
         "data.max_skipped",
         "top_k",

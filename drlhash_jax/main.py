@@ -1,7 +1,7 @@
 """Command line: ``python -m drlhash_jax.main [train] --config=configs/NAME.py --workdir=DIR [--config.FIELD=VALUE]``.
 
 Re-running a command with the same workdir resumes it, or finishes at once. Exit codes: 0 done, 1 the input is wrong,
-2 the run failed.
+2 the run failed, 75 stopped by SIGTERM, SIGINT or SIGUSR1 after saving; a second signal ends it at once.
 
 A run uses all devices that JAX finds. Several processes, on one machine or many, join it with the same command; under
 SLURM, Open MPI and on TPU slices they find each other, elsewhere they are told by --coordinator, --num_processes and
@@ -20,7 +20,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from drlhash_jax.types import UserError
+from drlhash_jax.types import RunStoppedError, UserError
 
 _COMMANDS = ("train",)
 # In a checkout the configurations stand beside the package, in a wheel inside it.
@@ -126,7 +126,8 @@ def _train(workdir: str) -> None:
     from drlhash_jax import io
     from drlhash_jax.pipeline import train_and_evaluate
 
-    rows = train_and_evaluate(_CONFIG.value, workdir)
+    with io.StopSignals() as signals:
+        rows = train_and_evaluate(_CONFIG.value, workdir, lambda: signals.received)
     if jax.process_index() != 0:
         return
     if rows:
@@ -151,6 +152,10 @@ def main(argv: list[str]) -> None:
     except FloatingPointError as error:
         logging.error("%s", error)
         sys.exit(2)
+    except RunStoppedError as stop:
+        print(f"drlhash_jax: {stop}", file=sys.stderr)
+        # EX_TEMPFAIL: what schedulers take for "run it again".
+        sys.exit(75)
 
 
 def run() -> None:

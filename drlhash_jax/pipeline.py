@@ -5,7 +5,7 @@ of a key that depends on the seed and the stage alone, so a run that was interru
 """
 
 import functools
-import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -15,7 +15,7 @@ import numpy as np
 
 from drlhash_jax import bit_selection, data, encoders, io, mapping, parallel, results, retrieval, target_codes
 from drlhash_jax.config import check_against_data, check_against_devices, check_config
-from drlhash_jax.types import Array, BitSelection, UserError
+from drlhash_jax.types import Array, BitSelection, Checkpoint, UserError
 
 _STAGES = ("target_codes", "crossfit", "mapping", "reward", "selection")
 
@@ -76,7 +76,27 @@ def _read_pretrained(config: ml_collections.ConfigDict) -> tuple[dict, dict]:
     return encoders.import_weights(name, encoder, arrays), facts
 
 
-def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
+class _Loaded(NamedTuple):
+    """What a run reads before it writes anything.
+
+    Attributes:
+      dataset: Dataset.
+      split: Split.
+      spec: normalisation of the inputs; None where there are none.
+      pretrained: layers that every encoder starts from; None for a random start.
+      weights: what run.json says about their file.
+      devices: all that JAX finds.
+    """
+
+    dataset: data.Dataset
+    split: data.Split
+    spec: encoders.InputSpec | None
+    pretrained: dict | None
+    weights: dict | None
+    devices: parallel.Devices
+
+
+def _load(config: ml_collections.ConfigDict) -> _Loaded:
     """Loads and checks everything before anything is computed or written."""
     check_config(config)
     devices = parallel.find_devices(config.parallel)
@@ -94,11 +114,16 @@ def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
         spec = encoders.fit_input_spec(train_inputs, config.encoder.image_size or None, config.encoder.name)
         if config.encoder.weights and config.last_stage != "target_codes":
             pretrained, weights = _read_pretrained(config)
-    directory = io.Workdir(workdir, _plain(config))
+    return _Loaded(dataset, split, spec, pretrained, weights, devices)
+
+
+def _record(workdir: io.Workdir, loaded: _Loaded) -> None:
+    """Writes what the run starts from."""
+    dataset, split = loaded.dataset, loaded.split
     io.write_arrays(
-        directory.path / "split.npz", {"query": split.query, "train": split.train, "database": split.database}
+        workdir.path / "split.npz", {"query": split.query, "train": split.train, "database": split.database}
     )
-    directory.record(
+    workdir.record(
         split={"protocol": split.protocol, "digest": data.split_digest(split)},
         rows={"query": len(split.query), "train": len(split.train), "database": len(split.database)},
         unlabelled_training_rows=target_codes.count_unlabelled(dataset.labels[split.train]),
@@ -106,10 +131,9 @@ def _prepare(config: ml_collections.ConfigDict, workdir: str) -> _Run:
         skipped=len(dataset.skipped),
     )
     if dataset.skipped:
-        io.write_json_lines(directory.path / "skipped.jsonl", [each._asdict() for each in dataset.skipped])
-    if weights:
-        directory.record_once(weights=weights)
-    return _Run(config, directory, dataset, split, spec, pretrained, devices)
+        io.write_json_lines(workdir.path / "skipped.jsonl", [each._asdict() for each in dataset.skipped])
+    if loaded.weights:
+        workdir.record_once(weights=loaded.weights)
 
 
 def _target_codes(run: _Run, num_bits: int) -> np.ndarray:
@@ -117,12 +141,17 @@ def _target_codes(run: _Run, num_bits: int) -> np.ndarray:
     name = f"target_codes_{num_bits:03d}"
     settings = target_codes.TargetCodeSettings(**run.config.target_codes)
 
-    def compute() -> dict[str, np.ndarray]:
+    def compute(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
         with io.StageProgress(f"target codes, {num_bits} bits", settings.num_epochs) as progress:
             result = target_codes.infer_target_codes(
-                run.key("target_codes", num_bits), run.train_labels, num_bits, settings, run.devices
+                run.key("target_codes", num_bits),
+                run.train_labels,
+                num_bits,
+                settings,
+                run.devices,
+                lambda done, loss: progress.update(done, f"loss {loss:.4f}"),
+                checkpoint,
             )
-            progress.update(settings.num_epochs, f"{result.path} path, loss {result.loss[-1]:.4f}")
         for epoch in range(0, settings.num_epochs, 50):
             run.workdir.metrics.write(name, epoch, loss=result.loss[epoch])
         run.workdir.metrics.write(name, settings.num_epochs - 1, loss=result.loss[-1])
@@ -138,32 +167,31 @@ def _encoder(run: _Run, num_bits: int) -> nn.Module:
 def _heldout_codes(run: _Run, targets: np.ndarray) -> np.ndarray:
     """Codes of the training rows by encoders that did not fit them: uint8 ``[n, K]``."""
     num_bits = targets.shape[1]
-    name = f"crossfit_{num_bits:03d}"
     settings = mapping.MappingSettings(**run.config.mapping)
     num_folds = run.config.reward.num_folds
+    name = lambda fold: f"crossfit_{num_bits:03d}_{fold}"
 
-    def compute() -> dict[str, np.ndarray]:
-        with io.StageProgress(f"cross-fit, {num_folds} folds", num_folds * settings.num_epochs) as progress:
+    def on_epoch(fold: int, epoch: int, loss: float) -> None:
+        run.workdir.metrics.write(name(fold), epoch, loss=loss)
+        progress.update(fold * settings.num_epochs + epoch + 1, f"loss {loss:.4f}")
 
-            def on_epoch(epoch: int, loss: float) -> None:
-                run.workdir.metrics.write(name, epoch, loss=loss)
-                progress.update(epoch + 1, f"loss {loss:.4f}")
+    def run_fold(fold: int, fit: Callable[[Checkpoint], np.ndarray]) -> np.ndarray:
+        return run.workdir.stage(name(fold), lambda checkpoint: {"codes": fit(checkpoint)})["codes"]
 
-            codes = mapping.cross_fit_codes(
-                run.key("crossfit"),
-                _encoder(run, num_bits),
-                run.train_inputs,
-                targets,
-                run.spec,
-                settings,
-                num_folds,
-                on_epoch,
-                run.pretrained,
-                run.devices,
-            )
-        return {"codes": codes}
-
-    return run.workdir.stage(name, compute)["codes"]
+    with io.StageProgress(f"cross-fit, {num_folds} folds", num_folds * settings.num_epochs) as progress:
+        return mapping.cross_fit_codes(
+            run.key("crossfit"),
+            _encoder(run, num_bits),
+            run.train_inputs,
+            targets,
+            run.spec,
+            settings,
+            num_folds,
+            on_epoch,
+            run.pretrained,
+            run.devices,
+            run_fold,
+        )
 
 
 class _Encoded(NamedTuple):
@@ -182,7 +210,7 @@ def _mapping(run: _Run, targets: np.ndarray) -> _Encoded:
     settings = mapping.MappingSettings(**run.config.mapping)
     encoder = _encoder(run, num_bits)
 
-    def compute() -> dict[str, np.ndarray]:
+    def compute(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
         with io.StageProgress(f"encoder, {num_bits} bits", settings.num_epochs) as progress:
 
             def on_epoch(epoch: int, loss: float) -> None:
@@ -202,6 +230,7 @@ def _mapping(run: _Run, targets: np.ndarray) -> _Encoded:
                 on_epoch,
                 run.pretrained,
                 run.devices,
+                checkpoint,
             )
         encode = lambda part: mapping.encode_codes(
             encoder, params, data.select_rows(run.dataset.inputs, part), run.spec
@@ -232,59 +261,62 @@ def _reward_environment(run: _Run, codes: np.ndarray) -> bit_selection.EnvParams
     return env
 
 
-def _selectors(run: _Run, stage: str, num_selected: int) -> dict:
-    """Selector name -> function of (key, env, p) that returns a BitSelection."""
-    settings = bit_selection.PPOSettings(**run.config.ppo)
-    num_episodes = settings.num_updates * settings.num_envs
+def _selectors(run: _Run, stage: Callable[[str], str]) -> dict:
+    """Selector name -> function of (key, env, p, checkpoint) that returns a BitSelection.
 
-    def ppo(key: Array, env: bit_selection.EnvParams, num_selected: int) -> BitSelection:
+    Args:
+      run: _Run.
+      stage: selector name -> name of its stage.
+    """
+    settings = bit_selection.PPOSettings(**run.config.ppo)
+
+    def ppo(key: Array, env: bit_selection.EnvParams, num_selected: int, checkpoint: Checkpoint) -> BitSelection:
         with io.StageProgress(f"PPO, {num_selected} of {env.pool_bits} bits", settings.num_updates) as progress:
 
             def on_call(done: int, metrics: bit_selection.UpdateMetrics) -> None:
                 for row, update in enumerate(range(done - len(metrics.kl), done)):
                     scalars = {name: values[row] for name, values in metrics._asdict().items()}
-                    run.workdir.metrics.write(stage, update, **scalars)
+                    run.workdir.metrics.write(stage("ppo"), update, **scalars)
                 progress.update(done, f"reward {float(metrics.best_reward[-1]):.4f}")
 
-            return bit_selection.select_ppo(key, env, num_selected, settings, on_call, run.devices)
+            return bit_selection.select_ppo(key, env, num_selected, settings, on_call, run.devices, checkpoint)
 
+    # The others take seconds, and start again where they are interrupted.
+    whole = lambda select: lambda key, env, num_selected, checkpoint: select(key, env, num_selected)
+    # As many draws as PPO plays episodes.
+    num_draws = settings.num_updates * settings.num_envs
+    best_of_random = functools.partial(bit_selection.select_best_of_random, num_draws=num_draws, devices=run.devices)
     return {
         "ppo": ppo,
-        "greedy": functools.partial(bit_selection.select_greedy, devices=run.devices),
-        "entropy": bit_selection.select_by_entropy,
-        "random": bit_selection.select_random,
-        "first": bit_selection.select_first,
-        # As many draws as PPO plays episodes.
-        "best_of_random": functools.partial(
-            bit_selection.select_best_of_random, num_draws=num_episodes, devices=run.devices
-        ),
+        "greedy": whole(functools.partial(bit_selection.select_greedy, devices=run.devices)),
+        "entropy": whole(bit_selection.select_by_entropy),
+        "random": whole(bit_selection.select_random),
+        "first": whole(bit_selection.select_first),
+        "best_of_random": whole(best_of_random),
     }
 
 
 def _selection(run: _Run, env: bit_selection.EnvParams, num_selected: int) -> dict[str, dict[str, np.ndarray]]:
     """Stage 3: selector -> order ``[draws, p]``, reward ``[draws]``, evaluations and seconds."""
-    stage = f"selection_{num_selected:03d}"
+    stage = lambda name: f"selection_{num_selected:03d}_{name}"
+    key = run.key("selection", num_selected)
+    selections = {}
+    for name, select in _selectors(run, stage).items():
+        if name not in run.config.selectors:
+            continue
+        draws = run.config.random_draws if name == "random" else 1
 
-    def compute() -> dict[str, np.ndarray]:
-        arrays = {}
-        for name, select in _selectors(run, stage, num_selected).items():
-            if name not in run.config.selectors:
-                continue
-            draws = run.config.random_draws if name == "random" else 1
-            started = time.perf_counter()
-            key = run.key("selection", num_selected)
-            found = [select(jax.random.fold_in(key, draw), env, num_selected) for draw in range(draws)]
-            arrays[f"{name}/order"] = np.stack([np.asarray(each.order) for each in found])
-            arrays[f"{name}/reward"] = np.array([float(each.reward) for each in found], np.float32)
-            arrays[f"{name}/evaluations"] = np.array(sum(each.num_evaluations for each in found))
-            arrays[f"{name}/seconds"] = np.array(time.perf_counter() - started)
-        return arrays
+        def compute(checkpoint: Checkpoint, select=select, draws=draws) -> dict[str, np.ndarray]:
+            found = [select(jax.random.fold_in(key, draw), env, num_selected, checkpoint) for draw in range(draws)]
+            return {
+                "order": np.stack([np.asarray(each.order) for each in found]),
+                "reward": np.array([float(each.reward) for each in found], np.float32),
+                "evaluations": np.array(sum(each.num_evaluations for each in found)),
+            }
 
-    nested: dict[str, dict[str, np.ndarray]] = {}
-    for path, array in run.workdir.stage(stage, compute).items():
-        selector, field = path.split("/")
-        nested.setdefault(selector, {})[field] = array
-    return nested
+        arrays = run.workdir.stage(stage(name), compute)
+        selections[name] = arrays | {"seconds": np.array(run.workdir.seconds(stage(name)))}
+    return selections
 
 
 def _row(run: _Run, selector: str, bits: int, pool_bits: int, seconds: float, codes: list[tuple]) -> dict:
@@ -367,21 +399,9 @@ def _select_and_measure(run: _Run, targets: np.ndarray, pool: _Encoded) -> list[
     return rows
 
 
-def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> list[dict]:
-    """Runs every stage of a configuration, or what an earlier call left undone.
-
-    Args:
-      config: see `config.default_config`.
-      workdir: directory of the run; created if needed.
-
-    Returns:
-      The result rows of metrics.json; none if the last stage is target_codes.
-
-    Raises:
-      UserError: the configuration, the data or the directory cannot work.
-      FloatingPointError: a loss stopped being finite.
-    """
-    run = _prepare(config, workdir)
+def _run_stages(run: _Run) -> list[dict]:
+    """All stages of the configuration; returns the result rows."""
+    config = run.config
     targets = _target_codes(run, config.pool_bits)
     if config.last_stage == "target_codes":
         io.save_codes(run.workdir.path / "codes/train_target", targets)
@@ -397,3 +417,28 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> list[
             rows += [_encoder_row(run, _mapping(run, _target_codes(run, bits))) for bits in lengths]
     io.write_json(run.workdir.path / "metrics.json", {"definitions": results.DEFINITIONS, "results": rows})
     return rows
+
+
+def train_and_evaluate(
+    config: ml_collections.ConfigDict, workdir: str, stop_requested: Callable[[], str | None] = lambda: None
+) -> list[dict]:
+    """Runs every stage of a configuration, or what an earlier call left undone.
+
+    Args:
+      config: see `config.default_config`.
+      workdir: directory of the run; created if needed.
+      stop_requested: asked between steps for the name of a signal to stop.
+
+    Returns:
+      The result rows of metrics.json; none if the last stage is target_codes.
+
+    Raises:
+      UserError: the configuration, the data or the directory cannot work.
+      FloatingPointError: a loss stopped being finite.
+      RunStoppedError: a stop was requested; what is done is saved.
+    """
+    loaded = _load(config)
+    with io.Workdir(workdir, _plain(config), stop_requested) as directory:
+        _record(directory, loaded)
+        parts = loaded.dataset, loaded.split, loaded.spec, loaded.pretrained, loaded.devices
+        return _run_stages(_Run(config, directory, *parts))

@@ -7,7 +7,8 @@ A code is an array of {0, 1} values, a label array is either integer ``[N]`` (on
 value meaning "no label") or multi-hot ``[N, C]``.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 from flax import struct
@@ -17,6 +18,27 @@ Array = jax.Array
 
 class UserError(ValueError):
     """A mistake in the input: the message alone tells what is wrong, where, and what to do."""
+
+
+class RunStoppedError(Exception):
+    """A run was asked to stop, and what it had done is saved."""
+
+
+class Checkpoint(NamedTuple):
+    """What a stage's loop asks between its steps.
+
+    Attributes:
+      restore: the state before the first step -> the state to go on from.
+      offer: takes the number of finished steps and the state after them, which it may save; raises `RunStoppedError` if
+        the run is to stop.
+    """
+
+    restore: Callable[[Any], Any]
+    offer: Callable[[int, Any], None]
+
+
+# Nothing is ever saved.
+NO_CHECKPOINT = Checkpoint(restore=lambda state: state, offer=lambda position, state: None)
 
 
 class PackedRows(NamedTuple):

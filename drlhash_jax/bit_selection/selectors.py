@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from drlhash_jax import parallel
 from drlhash_jax.bit_selection import ppo
 from drlhash_jax.bit_selection.environment import EnvParams, mask_of, subset_reward
-from drlhash_jax.types import Array, BitSelection
+from drlhash_jax.types import NO_CHECKPOINT, Array, BitSelection, Checkpoint
 
 
 @jax.jit
@@ -108,6 +109,7 @@ def select_ppo(
     settings: ppo.PPOSettings,
     on_call: Callable[[int, ppo.UpdateMetrics], None] = lambda done, metrics: None,
     devices: parallel.Devices | None = None,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> BitSelection:
     """The best subset that PPO has played, sampled or most probable (thesis Alg. 3).
 
@@ -119,17 +121,35 @@ def select_ppo(
       on_call: called after each call of the jitted program with the number of updates done so far and the
         UpdateMetrics ``[U]`` of that call.
       devices: that share environments, minibatches and queries, see `ppo.update`; None for the default device.
+      checkpoint: asked likewise, see `Checkpoint`.
 
     Returns:
       BitSelection.
+
+    Raises:
+      FloatingPointError: a loss stopped being a finite number.
     """
     init_key, train_key = jax.random.split(key)
     state = ppo.init_state(init_key, env, num_selected, settings)
+    key_data, state = checkpoint.restore((jax.random.key_data(train_key), state))
+    train_key = jax.random.wrap_key_data(jnp.asarray(key_data))
     state, env = parallel.replicate((state, env), devices)
+    first = int(parallel.fetch(state.update, devices))
     size = updates_per_call(settings.num_updates)
     static = {"num_selected": num_selected, "num_updates": size, "settings": settings, "devices": devices}
-    for done in range(size, settings.num_updates + 1, size):
+    for done in range(first + size, settings.num_updates + 1, size):
         state, metrics = ppo.train_chunk(train_key, state, env, **static)
-        on_call(done, parallel.fetch(metrics, devices))
+        metrics = jax.tree.map(np.asarray, parallel.fetch(metrics, devices))
+        _check_finite(metrics, done - size)
+        on_call(done, metrics)
+        checkpoint.offer(done, (key_data, state))
     best = parallel.fetch((state.best_order, state.best_reward), devices)
     return BitSelection(*best, settings.num_updates * (settings.num_envs + 1))
+
+
+def _check_finite(metrics: ppo.UpdateMetrics, first: int) -> None:
+    """Raises FloatingPointError for the first update with a number that is none."""
+    for name, values in metrics._asdict().items():
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            raise FloatingPointError(f"{name} is {values[bad[0]]} in update {first + bad[0]}, last minibatch")

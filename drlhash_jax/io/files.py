@@ -9,11 +9,13 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+from drlhash_jax.types import UserError
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
@@ -64,6 +66,27 @@ def from_first_process(arrays: dict[str, np.ndarray] | None) -> dict[str, np.nda
         return None
     packed = np.frombuffer(stream.getvalue() or bytes(size), np.uint8)
     return read_arrays(io.BytesIO(np.asarray(multihost_utils.broadcast_one_to_all(packed)).tobytes()))
+
+
+def in_first_process(function: Callable[[], Any]) -> Any:
+    """What a function returns in process 0, and None elsewhere; its `UserError` is raised in every process."""
+    result, message = None, ""
+    if jax.process_index() == 0:
+        try:
+            result = function()
+        except UserError as error:
+            message = str(error)
+    message = from_first_process({"message": np.array(message)})["message"].item()
+    if message:
+        raise UserError(message)
+    return result
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any process; the same answer in all."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
 def sha256_of(path: Path) -> str:

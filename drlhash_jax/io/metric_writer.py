@@ -1,6 +1,7 @@
 """Scalars of a run as JSON lines: ``{"stage": ..., "step": ..., name: value, ...}``."""
 
 import json
+import os
 from pathlib import Path
 
 import jax
@@ -21,6 +22,16 @@ class MetricWriter:
         row = {"stage": stage, "step": step} | {name: round(float(value), 6) for name, value in scalars.items()}
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._path.stat().st_size if self._path.exists() else 0
+
+    def cut(self, size: int) -> None:
+        """Drops what was written after the file had this size; process 0 only."""
+        if jax.process_index() == 0 and self.size > size:
+            os.truncate(self._path, size)
 
     def forget(self, stage: str) -> None:
         """Drops the lines of a stage that was interrupted and starts again, and a half-written last line."""

@@ -5,28 +5,26 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import TracebackType
 
 import jax
 import numpy as np
 from absl import logging
+from filelock import FileLock
 
 from drlhash_jax import __version__
-from drlhash_jax.io.files import from_first_process, read_arrays, sha256_of, write_arrays, write_json
+from drlhash_jax.io.checkpoints import StageCheckpoints
+from drlhash_jax.io.files import from_first_process, in_first_process, read_arrays, sha256_of, write_arrays, write_json
+from drlhash_jax.io.lock import LOCK_FILES, lock_directory, unlock_directory
 from drlhash_jax.io.metric_writer import MetricWriter
-from drlhash_jax.types import UserError
+from drlhash_jax.io.stage_saver import StageSaver
+from drlhash_jax.io.stored_config import differing_fields, flatten_config
+from drlhash_jax.types import Checkpoint, UserError
 
 _RECORDED_PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "numpy", "scikit-learn")
-
-
-def _flatten(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _git_revision() -> str | None:
@@ -49,26 +47,35 @@ def _versions() -> dict[str, str | None]:
 
 
 class Workdir:
-    """A run's directory. Opening one that holds the same config continues it.
+    """A run's directory, and its only writer. Opening one that holds the same config continues it.
 
-    Where several processes share a run, process 0 alone reads and writes it, and decides what is finished.
+    Where several processes share a run, process 0 alone reads and writes it, and decides what is finished. A context
+    manager: leaving it lets another writer in.
     """
 
-    def __init__(self, path: str | os.PathLike, config: dict):
+    def __init__(self, path: str | os.PathLike, config: dict, stop_requested: Callable[[], str | None] = lambda: None):
         """Opens or creates the directory.
 
         Args:
           path: the directory.
-          config: plain nested dict of JSON values.
+          config: plain nested dict of JSON values, `checkpoint_seconds` and `seed` among them.
+          stop_requested: the name of the signal that asks the run to stop, if one came.
 
         Raises:
-          UserError: not writable, holds something else, or holds a run with another config.
+          UserError: not writable, in use, holds something else, or holds a run with another config.
         """
         self.path = Path(path)
         # Tuples become lists in JSON; compare what a reader would see.
         config = json.loads(json.dumps(config))
+        self._flat_config = flatten_config(config)
+        self._stop_requested = stop_requested
         self._first = jax.process_index() == 0
-        existed = self._first and self._check(config)
+        self._lock = in_first_process(self._check_and_lock)
+        try:
+            existed = in_first_process(self._check_config)
+        except UserError:
+            self.close()
+            raise
         if not existed:
             write_json(self.path / "config.json", {"drlhash_jax": __version__, "config": config})
         # A kill may have come between the two files.
@@ -85,8 +92,19 @@ class Workdir:
         self._save_run()
         self.metrics = MetricWriter(self.path / "metrics.jsonl")
 
-    def _check(self, config: dict) -> bool:
-        """Whether a run is there to be continued."""
+    def __enter__(self) -> "Workdir":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets another writer in."""
+        if self._lock:
+            unlock_directory(self.path, self._lock)
+            self._lock = None
+
+    def _check_and_lock(self) -> FileLock:
         path = self.path
         if path.exists() and not path.is_dir():
             raise UserError(f"--workdir={path} is a file: give a directory")
@@ -97,19 +115,22 @@ class Workdir:
             probe.unlink()
         except OSError as error:
             raise UserError(f"--workdir={path} cannot be written: {error.strerror}") from error
+        # A kill before the first rename may have left a temporary file, which is ours, as the lock is.
+        ours = lambda name: name.endswith(".tmp") or name in LOCK_FILES
+        if not (path / "config.json").exists() and not all(ours(entry.name) for entry in path.iterdir()):
+            raise UserError(f"--workdir={path} holds other files and no run: give an empty or new directory")
+        return lock_directory(path)
+
+    def _check_config(self) -> bool:
+        """Whether a run is there to be continued."""
+        path = self.path
         if not (path / "config.json").exists():
-            # A kill before the first rename may have left a temporary file, which is ours.
-            if any(not entry.name.endswith(".tmp") for entry in path.iterdir()):
-                raise UserError(f"--workdir={path} holds other files and no run: give an empty or new directory")
             return False
         try:
-            stored = _flatten(self._read("config.json")["config"])
+            stored = flatten_config(self._read("config.json")["config"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}/config.json is not a run's config: give another --workdir") from error
-        old, new = stored, _flatten(config)
-        differing = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
-        if differing:
-            changes = "; ".join(f"{key} was {old.get(key)}, now {new.get(key)}" for key in differing[:5])
+        if changes := differing_fields(stored, self._flat_config):
             raise UserError(f"--workdir={path} holds a run with another config ({changes}): give another --workdir")
         return True
 
@@ -130,40 +151,53 @@ class Workdir:
         Raises:
           UserError: one of them was recorded otherwise.
         """
-        for name, value in facts.items():
-            if self._run.get(name, value) != value:
-                raise UserError(f"--workdir={self.path} holds a run with other {name}: give another --workdir")
+
+        def check() -> None:
+            for name, value in facts.items():
+                if self._run.get(name, value) != value:
+                    raise UserError(f"--workdir={self.path} holds a run with other {name}: give another --workdir")
+
+        in_first_process(check)
         self.record(**facts)
 
     def seconds(self, stage: str) -> float:
-        """Wall time that a finished stage took, in seconds; known to process 0 only."""
+        """Wall time that a finished stage took, in seconds, over all its interruptions; known to process 0 only."""
         return self._run["stages"].get(stage, {"seconds": 0.0})["seconds"]
 
-    def stage(self, name: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Computes a stage, or reads its arrays if it is finished.
+    def stage(self, name: str, compute: Callable[[Checkpoint], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Computes a stage, from where it was interrupted if it was, or reads its arrays if it is finished.
 
         Args:
-          name: of the stage and its file in checkpoints/.
-          compute: returns the stage's arrays.
+          name: of the stage, its file and its folder in checkpoints/.
+          compute: takes the stage's Checkpoint, returns its arrays.
 
         Returns:
           The arrays.
+
+        Raises:
+          RunStoppedError: a stop was requested.
+          FloatingPointError: from compute; the message begins with the stage's name.
         """
         finished = from_first_process(self._finished(name) if self._first else None)
         if finished is not None:
             return finished
-        self.metrics.forget(name)
-        started = time.perf_counter()
-        arrays = from_first_process(compute())
-        self._finish(name, arrays, round(time.perf_counter() - started, 3))
+        saved = StageCheckpoints(self.path / "checkpoints" / name, self._flat_config)
+        saver = StageSaver(name, saved, self.metrics, self._flat_config["checkpoint_seconds"], self._stop_requested)
+        try:
+            arrays = from_first_process(compute(Checkpoint(saver.restore, saver.offer)))
+        except FloatingPointError as error:
+            raise FloatingPointError(f"stage {name}: {error}") from error
+        self._finish(name, arrays, saver.seconds)
+        if self._first:
+            saved.clear()
         return arrays
 
-    def _checkpoint(self, name: str) -> Path:
+    def _arrays_file(self, name: str) -> Path:
         return self.path / "checkpoints" / f"{name}.npz"
 
     def _finished(self, name: str) -> dict[str, np.ndarray] | None:
         """A finished stage's arrays; None if it has to run."""
-        path = self._checkpoint(name)
+        path = self._arrays_file(name)
         done = self._run["stages"].get(name)
         if not done or not path.is_file():
             return None
@@ -173,7 +207,7 @@ class Workdir:
         return None
 
     def _finish(self, name: str, arrays: dict[str, np.ndarray], seconds: float) -> None:
-        path = self._checkpoint(name)
+        path = self._arrays_file(name)
         write_arrays(path, arrays)
         self._run["stages"][name] = {"seconds": seconds, "sha256": sha256_of(path) if self._first else None}
         self._save_run()

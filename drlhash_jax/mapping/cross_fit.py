@@ -5,6 +5,7 @@ perfectly, and a reward computed on them tells nothing. Cross-fitting splits the
 all folds but one, and encodes that one; the folds share the target codes, so their bits mean the same.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -15,7 +16,7 @@ from drlhash_jax import parallel
 from drlhash_jax.encoders import InputSpec
 from drlhash_jax.mapping.encode import encode_codes
 from drlhash_jax.mapping.train import MappingSettings, fit_encoder
-from drlhash_jax.types import Array
+from drlhash_jax.types import NO_CHECKPOINT, Array, Checkpoint
 
 
 def assign_folds(key: Array, num_rows: int, num_folds: int) -> np.ndarray:
@@ -32,9 +33,10 @@ def cross_fit_codes(
     spec: InputSpec,
     settings: MappingSettings,
     num_folds: int,
-    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    on_epoch: Callable[[int, int, float], None] = lambda fold, epoch, loss: None,
     pretrained: dict | None = None,
     devices: parallel.Devices | None = None,
+    run_fold: Callable[[int, Callable[[Checkpoint], np.ndarray]], np.ndarray] = lambda fold, fit: fit(NO_CHECKPOINT),
 ) -> np.ndarray:
     """Out-of-fold codes of every training row.
 
@@ -46,9 +48,10 @@ def cross_fit_codes(
       spec: normalisation of the inputs.
       settings: MappingSettings of each fit.
       num_folds: number of encoders to fit, at least 2.
-      on_epoch: called after each epoch of each fold with a running number and the mean loss.
+      on_epoch: called after each epoch with the fold, the epoch and the mean loss.
       pretrained: what every fit starts from, see `fit_encoder`.
       devices: see `fit_encoder`.
+      run_fold: called with a fold and the function that computes its codes, which it may do or have done before.
 
     Returns:
       uint8 ``[n, K]``.
@@ -57,9 +60,22 @@ def cross_fit_codes(
     folds = assign_folds(assign_key, len(inputs), num_folds)
     heldout = np.zeros_like(codes)
     for fold in range(num_folds):
-        report = lambda epoch, loss, done=fold * settings.num_epochs: on_epoch(done + epoch, loss)
-        rows = np.flatnonzero(folds != fold)
-        fold_key = jax.random.fold_in(fit_key, fold)
-        params = fit_encoder(fold_key, encoder, inputs, codes, rows, spec, settings, report, pretrained, devices)
-        heldout[folds == fold] = encode_codes(encoder, params, inputs[folds == fold], spec)
+
+        def fit(checkpoint: Checkpoint, fold: int = fold) -> np.ndarray:
+            params = fit_encoder(
+                jax.random.fold_in(fit_key, fold),
+                encoder,
+                inputs,
+                codes,
+                np.flatnonzero(folds != fold),
+                spec,
+                settings,
+                functools.partial(on_epoch, fold),
+                pretrained,
+                devices,
+                checkpoint,
+            )
+            return encode_codes(encoder, params, inputs[folds == fold], spec)
+
+        heldout[folds == fold] = run_fold(fold, fit)
     return heldout

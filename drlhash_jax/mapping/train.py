@@ -16,7 +16,10 @@ from drlhash_jax.encoders import InputSpec, prepare_inputs
 from drlhash_jax.mapping.augment import random_flip_and_shift
 from drlhash_jax.mapping.loss import binary_cross_entropy
 from drlhash_jax.mapping.optimizer import make_optimizer
-from drlhash_jax.types import Array, TrainState
+from drlhash_jax.types import NO_CHECKPOINT, Array, Checkpoint, TrainState
+
+# Of a network of images: a call ends soon enough for a signal to be heeded. Features take an epoch a call.
+_STEPS_A_CALL = 8
 
 
 class MappingSettings(NamedTuple):
@@ -133,8 +136,10 @@ def epoch_batches(key: Array, rows: Array, batch_size: int) -> tuple[Array, Arra
     return order.reshape(num_batches, batch_size), weights.astype(jnp.float32).reshape(num_batches, batch_size)
 
 
-def train_epoch(
+def train_steps(
     state: TrainState,
+    losses: Array,
+    last: Array,
     key: Array,
     inputs: Array,
     codes: Array,
@@ -149,11 +154,16 @@ def train_epoch(
     max_shift: int,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Array]:
-    """All steps of one epoch as a scan, each batch divided among the devices.
+    """Steps of one epoch, each batch divided among the devices.
+
+    The number of steps is an argument: a training that is cut into calls in any way is the same program, and ends in
+    the same bits.
 
     Args:
-      state: TrainState.
-      key: PRNG key, consumed.
+      state: TrainState; its step tells the epoch and the first batch.
+      losses: float32 ``[M]`` of the epoch's batches so far.
+      last: int32 scalar, the step to stop before, in the same epoch.
+      key: PRNG key of the whole training: epoch e uses fold_in(key, e).
       inputs: ``[N, ...]`` as stored.
       codes: uint8 ``[N, K]`` target codes.
       rows: int32 ``[n]``, the rows to train on.
@@ -167,21 +177,23 @@ def train_epoch(
       axis_name: axis of the devices; None for one.
 
     Returns:
-      The state after the epoch and the mean loss, float32 scalar.
+      The state after the steps, and the losses with theirs filled in.
     """
-    order_key, steps_key = jax.random.split(key)
+    epoch, first = jnp.divmod(state.step, losses.shape[0])
+    order_key, steps_key = jax.random.split(jax.random.fold_in(key, epoch))
     batches = epoch_batches(order_key, rows, batch_size)
     picked, weights = parallel.local_rows(batches, axis_name, axis=1)
     prepare = functools.partial(prepare_inputs, mean=mean, scale=scale, image_size=image_size)
     settings = {"encoder": encoder, "prepare": prepare, "max_shift": max_shift, "axis_name": axis_name}
 
-    def step(state, scanned):
-        picked, weight, index = scanned
-        batch = Batch(inputs[picked], codes[picked], weight)
-        return train_step(state, batch, jax.random.fold_in(steps_key, index), optimizer=optimizer, **settings)
+    def step(index, carry):
+        state, losses = carry
+        batch = Batch(inputs[picked[index]], codes[picked[index]], weights[index])
+        step_key = jax.random.fold_in(steps_key, index)
+        state, loss = train_step(state, batch, step_key, optimizer=optimizer, **settings)
+        return state, losses.at[index].set(loss)
 
-    state, losses = jax.lax.scan(step, state, (picked, weights, jnp.arange(picked.shape[0])))
-    return state, jnp.mean(losses)
+    return jax.lax.fori_loop(first, last - epoch * losses.shape[0], step, (state, losses))
 
 
 @functools.partial(jax.jit, static_argnames="encoder")
@@ -210,6 +222,7 @@ def fit_encoder(
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
     pretrained: dict | None = None,
     devices: parallel.Devices | None = None,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> dict:
     """Trains an encoder on some rows.
 
@@ -224,6 +237,7 @@ def fit_encoder(
       on_epoch: called with the epoch's number and mean loss.
       pretrained: layer -> parameters to start from, left as they are; the other layers start at random.
       devices: that share each batch; None for the default device.
+      checkpoint: asked after every call of the compiled steps, see `Checkpoint`.
 
     Returns:
       The parameters.
@@ -232,7 +246,8 @@ def fit_encoder(
       FloatingPointError: the loss stopped being a finite number.
     """
     init_key, epochs_key = jax.random.split(key)
-    num_steps = settings.num_epochs * -(-len(rows) // settings.batch_size)
+    num_batches = -(-len(rows) // settings.batch_size)
+    num_steps = settings.num_epochs * num_batches
     optimizer = _shared_optimizer(
         settings.optimizer,
         settings.learning_rate,
@@ -245,25 +260,45 @@ def fit_encoder(
     sample = prepare_inputs(jnp.asarray(inputs[:1]), spec.mean, spec.scale, spec.image_size)
     params = start_from(_init_params(init_key, sample, encoder=encoder), pretrained or {})
     state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))
+    start = jax.random.key_data(epochs_key), state, jnp.zeros(num_batches, jnp.float32)
+    key_data, state, losses = checkpoint.restore(start)
     fixed = (inputs, codes, np.asarray(rows, np.int32), spec.mean, spec.scale)
-    state, fixed = parallel.replicate((state, fixed), devices)
-    step = parallel.wrap_step(
-        train_epoch,
+    fixed = (jax.random.wrap_key_data(jnp.asarray(key_data)), *fixed)
+    state, losses, fixed = parallel.replicate((state, losses, fixed), devices)
+    steps = parallel.wrap_step(
+        train_steps,
         devices,
-        donate_argnums=(0,),
+        donate_argnums=(0, 1),
         encoder=encoder,
         optimizer=optimizer,
         image_size=spec.image_size,
         batch_size=settings.batch_size,
         max_shift=settings.max_shift if spec.kind == "images" else -1,
     )
-    for epoch in range(settings.num_epochs):
-        state, loss = step(state, jax.random.fold_in(epochs_key, epoch), *fixed)
-        loss = float(loss)
-        if not np.isfinite(loss):
-            raise FloatingPointError(f"mapping: the loss is {loss} in epoch {epoch}; lower the learning rate")
-        on_epoch(epoch, loss)
+    steps_a_call = _STEPS_A_CALL if spec.kind == "images" else num_batches
+    position = int(parallel.fetch(state.step, devices))
+    while position < num_steps:
+        epoch, first = divmod(position, num_batches)
+        last = min(position + steps_a_call, (epoch + 1) * num_batches)
+        state, losses = steps(state, losses, np.int32(last), *fixed)
+        values = np.asarray(parallel.fetch(losses, devices))
+        _check_finite(values[first : first + last - position], epoch, first, num_batches)
+        position = last
+        if position % num_batches == 0:
+            on_epoch(epoch, float(np.mean(values)))
+        checkpoint.offer(position, (key_data, state, losses))
     return parallel.fetch(state.params, devices)
+
+
+def _check_finite(losses: np.ndarray, epoch: int, first: int, num_batches: int) -> None:
+    """Raises FloatingPointError for the first batch whose loss is not a number."""
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if bad.size:
+        batch = first + int(bad[0])
+        raise FloatingPointError(
+            f"the loss is {losses[bad[0]]} at step {epoch * num_batches + batch} (epoch {epoch}, batch {batch}); "
+            "lower the learning rate"
+        )
 
 
 @functools.cache

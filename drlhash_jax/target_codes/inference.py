@@ -16,9 +16,10 @@ from drlhash_jax.target_codes.similarity_loss import (
     exact_similarity_loss,
     quantisation_loss,
 )
-from drlhash_jax.types import Array
+from drlhash_jax.types import NO_CHECKPOINT, Array, Checkpoint
 
 PATHS = ("auto", "exact", "blockwise")
+_EPOCHS_A_CALL = 20
 
 
 class TargetCodeSettings(NamedTuple):
@@ -65,10 +66,31 @@ def choose_path(path: str, label_sets: LabelSets) -> str:
     return "exact" if label_sets.disjoint or 3 * num_sets**2 <= num_rows**2 else "blockwise"
 
 
+class TargetCodeState(NamedTuple):
+    """Everything that stage 1 changes.
+
+    Attributes:
+      epoch: int32 scalar, gradient steps done.
+      v: float32 ``[n, K]``, latent codes.
+      opt_state: of Adam.
+      losses: float32 ``[num_epochs]``, those of the steps done.
+    """
+
+    epoch: Array
+    v: Array
+    opt_state: tuple
+    losses: Array
+
+
 def _fit(
-    value: Callable, v: Array, num_rows: int, settings: TargetCodeSettings, axis_name: str | None
-) -> tuple[Array, Array]:
-    """All epochs of Adam on this device's latent codes, as one scan; returns all V and the loss curve."""
+    value: Callable,
+    state: TargetCodeState,
+    last: Array,
+    num_rows: int,
+    settings: TargetCodeSettings,
+    axis_name: str | None,
+) -> TargetCodeState:
+    """Steps of Adam on this device's latent codes until `last` are done; returns the state of all rows."""
     optimizer = optax.adam(settings.learning_rate)
     ramp = jnp.linspace(0.0, settings.quantisation_weight, settings.num_epochs)
 
@@ -76,19 +98,23 @@ def _fit(
         z = jnp.tanh(v)
         return value(z) + weight * quantisation_loss(z, num_rows=num_rows, axis_name=axis_name)
 
-    def epoch(carry, weight):
-        v, opt_state = carry
-        loss, gradient = jax.value_and_grad(objective)(v, weight)
+    def step(epoch, carry):
+        v, opt_state, losses = carry
+        loss, gradient = jax.value_and_grad(objective)(v, ramp[epoch])
         updates, opt_state = optimizer.update(gradient, opt_state)
-        return (optax.apply_updates(v, updates), opt_state), loss
+        return optax.apply_updates(v, updates), opt_state, losses.at[epoch].set(loss)
 
-    v = parallel.local_rows(v, axis_name)
-    (v, _), losses = jax.lax.scan(epoch, (v, optimizer.init(v)), ramp)
-    return parallel.gather_rows(v, axis_name), losses
+    # Adam's moments have a row for each of V's, its counter has none.
+    share = lambda tree: jax.tree.map(lambda x: parallel.local_rows(x, axis_name) if x.ndim else x, tree)
+    whole = lambda tree: jax.tree.map(lambda x: parallel.gather_rows(x, axis_name) if x.ndim else x, tree)
+    start = share(state.v), share(state.opt_state), state.losses
+    v, opt_state, losses = jax.lax.fori_loop(state.epoch, last, step, start)
+    return TargetCodeState(last, whole(v), whole(opt_state), losses)
 
 
 def _fit_exact(
-    v: Array,
+    state: TargetCodeState,
+    last: Array,
     members: Array,
     sets: Array,
     *,
@@ -100,14 +126,22 @@ def _fit_exact(
     members = parallel.local_rows(members, axis_name)
     shared = {"disjoint": disjoint, "num_rows": num_rows, "axis_name": axis_name}
     value = lambda z: exact_similarity_loss(z, members, sets, **shared)
-    return _fit(value, v, num_rows, settings, axis_name)
+    return _fit(value, state, last, num_rows, settings, axis_name)
 
 
-def _fit_blockwise(v: Array, labels: Array, *, num_rows: int, settings: TargetCodeSettings, axis_name: str | None):
+def _fit_blockwise(
+    state: TargetCodeState,
+    last: Array,
+    labels: Array,
+    *,
+    num_rows: int,
+    settings: TargetCodeSettings,
+    axis_name: str | None,
+):
     labels = parallel.local_rows(labels, axis_name)
     shared = {"height": settings.block_height, "width": settings.block_width}
     value = lambda z: blockwise_similarity_loss(z, labels, num_rows=num_rows, axis_name=axis_name, **shared)
-    return _fit(value, v, num_rows, settings, axis_name)
+    return _fit(value, state, last, num_rows, settings, axis_name)
 
 
 def infer_target_codes(
@@ -116,6 +150,8 @@ def infer_target_codes(
     num_bits: int,
     settings: TargetCodeSettings,
     devices: parallel.Devices | None = None,
+    on_call: Callable[[int, float], None] = lambda done, loss: None,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> TargetCodes:
     """Learns one code a training row such that codes agree exactly when labels are shared (thesis Alg. 1).
 
@@ -125,12 +161,15 @@ def infer_target_codes(
       num_bits: K.
       settings: TargetCodeSettings.
       devices: that share the rows; None for the default device.
+      on_call: called after each call of the compiled steps with the number of epochs done and the last loss.
+      checkpoint: asked likewise, see `Checkpoint`.
 
     Returns:
       TargetCodes; bit 1 iff z >= 0.
 
     Raises:
       ValueError: unknown path.
+      FloatingPointError: the loss stopped being a finite number.
     """
     if settings.path not in PATHS:
         raise ValueError(f"path={settings.path!r}: choose one of {', '.join(PATHS)}")
@@ -139,6 +178,9 @@ def infer_target_codes(
     num_rows = len(labels)
     filling = 0 if devices is None else -num_rows % devices.mesh.size
     v = settings.init_scale * jax.random.normal(key, (num_rows, num_bits), jnp.float32)
+    v = jnp.pad(v, ((0, filling), (0, 0)))
+    opt_state = optax.adam(settings.learning_rate).init(v)
+    state = TargetCodeState(jnp.zeros((), jnp.int32), v, opt_state, jnp.zeros(settings.num_epochs, jnp.float32))
     fit = functools.partial(parallel.wrap_step, devices=devices, donate_argnums=(0,), num_rows=num_rows)
     if path == "exact":
         members = np.pad(label_sets.members, (0, filling), constant_values=len(label_sets.sets))
@@ -146,5 +188,16 @@ def infer_target_codes(
     else:
         multi_hot = np.pad(label_sets.sets[label_sets.members], ((0, filling), (0, 0)))
         step, arrays = fit(_fit_blockwise, settings=settings), (multi_hot,)
-    v, losses = parallel.fetch(step(jnp.pad(v, ((0, filling), (0, 0))), *arrays), devices)
-    return TargetCodes(np.asarray(v[:num_rows] >= 0).astype(np.uint8), np.asarray(losses), path)
+    state, arrays = parallel.replicate((checkpoint.restore(state), arrays), devices)
+    done, losses = int(parallel.fetch(state.epoch, devices)), np.asarray(parallel.fetch(state.losses, devices))
+    while done < settings.num_epochs:
+        done = min(done + _EPOCHS_A_CALL, settings.num_epochs)
+        state = step(state, np.int32(done), *arrays)
+        losses = np.asarray(parallel.fetch(state.losses, devices))
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if bad.size:
+            raise FloatingPointError(f"the loss is {losses[bad[0]]} in epoch {bad[0]}, batch of all {num_rows} rows")
+        on_call(done, float(losses[done - 1]))
+        checkpoint.offer(done, state)
+    codes = np.asarray(parallel.fetch(state.v, devices)[:num_rows] >= 0).astype(np.uint8)
+    return TargetCodes(codes, losses, path)
