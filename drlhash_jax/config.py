@@ -56,6 +56,7 @@ def default_config() -> ml_collections.ConfigDict:
     encoder.compute_dtype = "float32"  # of activations, or bfloat16; parameters and logits are float32
     encoder.options = ml_collections.ConfigDict()  # attributes of the encoder's class, e.g. hidden of mlp
     encoder.image_size = 0  # side that images are resized to; 0 leaves them as they are
+    encoder.crop_size = 0  # side of the part that the encoder sees after that: the centre, or see max_shift; 0 for all
 
     config.mapping = mapping = ml_collections.ConfigDict()
     mapping.num_epochs = 100
@@ -66,7 +67,7 @@ def default_config() -> ml_collections.ConfigDict:
     mapping.momentum = 0.9
     mapping.weight_decay = 0.0
     mapping.schedule = "constant"  # or cosine, to zero
-    mapping.max_shift = -1  # pixels of the random shift that goes with random mirroring; -1 for no augmentation
+    mapping.max_shift = -1  # pixels off the centre of random views, which are also mirrored; -1 for no augmentation
 
     config.selectors = SELECTORS  # any of them
     config.random_draws = 10  # subsets behind the mean and standard deviation of selector random
@@ -90,6 +91,28 @@ def default_config() -> ml_collections.ConfigDict:
     ppo.value_cost = 0.5
     ppo.max_kl = 0.1
     ppo.max_gradient_norm = 0.5
+    return config
+
+
+def thesis_config() -> ml_collections.ConfigDict:
+    """What the thesis says in 4.1, and what its two forerunners say where it is silent; `configs/thesis_*.py` add data.
+
+    Of the pool of 64 bits the thesis selects shorter codes. It does not tell the number of epochs, the momentum, the
+    weight decay and the augmentation: 150, .9, 5e-4, and random crops with mirror images are those of its field. Its
+    learning rate 1.0 for stage 1 is not taken, since it saturates 64-bit codes.
+    """
+    config = default_config()
+    config.train_direct = False
+    mapping = config.mapping
+    mapping.num_epochs = 150
+    mapping.batch_size = 32
+    mapping.optimizer = "momentum"
+    mapping.learning_rate = 1e-5
+    mapping.head_learning_rate = 1e-4
+    mapping.weight_decay = 5e-4
+    config.reward.num_folds = 2
+    config.reward.num_queries = 1000
+    config.ppo.discount = 0.99
     return config
 
 
@@ -150,6 +173,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         "top_k",
         "reward.num_database",
         "encoder.image_size",
+        "encoder.crop_size",
         "mapping.learning_rate",
         "seed",
     ):
@@ -172,11 +196,12 @@ def _check_colour_images(encoder: ml_collections.ConfigDict, inputs) -> None:
     if inputs.shape[-1] != 3:
         raise UserError(f"encoder.name={encoder.name} reads colour images, these have {inputs.shape[-1]} channel")
     wanted = COLOUR_SIZES[encoder.name]
-    size = (encoder.image_size, encoder.image_size) if encoder.image_size else inputs.shape[1:3]
+    side = encoder.crop_size or encoder.image_size
+    size = (side, side) if side else inputs.shape[1:3]
     if wanted and size != (wanted, wanted):
         raise UserError(
             f"encoder.name={encoder.name} reads colour images of {wanted} pixels: "
-            f"set encoder.image_size={wanted} (is {size[0]} x {size[1]})"
+            f"set encoder.image_size={wanted}, or encoder.crop_size={wanted} of larger ones (is {size[0]} x {size[1]})"
         )
 
 
@@ -223,6 +248,9 @@ def check_against_data(config: ml_collections.ConfigDict, inputs, num_train: int
     if INPUT_KINDS[name] != kind:
         fitting = [other for other, wanted in INPUT_KINDS.items() if wanted == kind]
         raise UserError(f"encoder.name={name} reads {INPUT_KINDS[name]}, the data are {kind}: use {', '.join(fitting)}")
+    side = config.encoder.image_size or (min(inputs.shape[1:3]) if kind == "images" else 0)
+    if config.encoder.crop_size > side:
+        raise UserError(f"encoder.crop_size={config.encoder.crop_size}: the images have {side} pixels a side")
     if name in COLOUR_SIZES:
         _check_colour_images(config.encoder, inputs)
     if from_files and config.encoder.image_size not in (0, inputs.shape[1]):

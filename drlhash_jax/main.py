@@ -66,6 +66,9 @@ def _with_config_path(argv: list[str]) -> list[str]:
 
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses flags; a mistake ends the program with one line instead of a traceback."""
+    # Absl would make it INFO, where libraries report every file that they write.
+    flags.FLAGS["verbosity"].value = logging.WARNING
+    flags.FLAGS["verbosity"].using_default_value = False
     try:
         return flags.FLAGS(_with_config_path(argv))
     except (flags.Error, UserError, AttributeError, KeyError, TypeError, ValueError, SyntaxError, OSError) as error:
@@ -126,8 +129,11 @@ def _train(workdir: str) -> None:
     from drlhash_jax import io
     from drlhash_jax.pipeline import train_and_evaluate
 
+    config = _CONFIG.value
+    # A flag gives several words as one.
+    config.selectors = tuple(",".join(config.selectors).split(","))
     with io.StopSignals() as signals:
-        rows = train_and_evaluate(_CONFIG.value, workdir, lambda: signals.received)
+        rows = train_and_evaluate(config, workdir, lambda: signals.received)
     if jax.process_index() != 0:
         return
     if rows:

@@ -111,7 +111,8 @@ def _load(config: ml_collections.ConfigDict) -> _Loaded:
     spec = pretrained = weights = None
     if dataset.inputs is not None:
         train_inputs = dataset.inputs[split.train]
-        spec = encoders.fit_input_spec(train_inputs, config.encoder.image_size or None, config.encoder.name)
+        sizes = {"image_size": config.encoder.image_size or None, "crop_size": config.encoder.crop_size or None}
+        spec = encoders.fit_input_spec(train_inputs, encoder=config.encoder.name, **sizes)
         if config.encoder.weights and config.last_stage != "target_codes":
             pretrained, weights = _read_pretrained(config)
     return _Loaded(dataset, split, spec, pretrained, weights, devices)
@@ -233,7 +234,7 @@ def _mapping(run: _Run, targets: np.ndarray) -> _Encoded:
                 checkpoint,
             )
         encode = lambda part: mapping.encode_codes(
-            encoder, params, data.select_rows(run.dataset.inputs, part), run.spec
+            encoder, params, data.select_rows(run.dataset.inputs, part), run.spec, devices=run.devices
         )
         codes = {name: encode(getattr(run.split, name)) for name in ("train", "query", "database")}
         return codes | {f"params/{key}": value for key, value in io.flatten_params(params).items()}

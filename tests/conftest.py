@@ -11,6 +11,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 DATA = Path(os.environ.get("DRLHASH_DATA", "../shared/data"))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=20, help="how often test_interruption.py kills a run")
+
+
 @pytest.fixture
 def shared_data():
     """Folder of the shared benchmark files; the test is skipped where they are absent."""

@@ -17,7 +17,7 @@ import numpy as np
 from drlhash_jax import encoders, mapping, parallel, retrieval, target_codes
 from drlhash_jax.bit_selection import ActorCritic, EnvParams, PPOSettings, init_state, ppo
 from drlhash_jax.mapping import train
-from drlhash_jax.mapping.augment import random_flip_and_shift
+from drlhash_jax.mapping.augment import random_views
 from drlhash_jax.types import TrainState
 
 NUM_ROWS, NUM_BITS, NUM_CLASSES = 101, 6, 5  # 101 rows leave filling on 2 and on 4 devices
@@ -82,14 +82,13 @@ def stage_2(arrays, axis_name):
     weights = (jnp.arange(16) < 13).astype(jnp.float32)
     batch = mapping.Batch(arrays["inputs"][:16], arrays["codes"][:16], weights)
     batch = parallel.local_rows(batch, axis_name)
-    settings = {"encoder": ENCODER, "prepare": lambda x: x, "max_shift": -1, "axis_name": axis_name}
+    settings = {"encoder": ENCODER, "axis_name": axis_name}
     loss, gradient = mapping.loss_and_gradient(arrays["params"], batch, jax.random.key(3), **settings)
     optimizer = mapping.make_optimizer("sgd", 0.5, 0.5)
     state = TrainState(jnp.zeros((), jnp.int32), arrays["params"], optimizer.init(arrays["params"]))
     stepped, _ = mapping.train_step(state, batch, jax.random.key(3), optimizer=optimizer, **settings)
-    views = random_flip_and_shift(
-        jax.random.key(4), parallel.local_rows(arrays["images"], axis_name), 1, axis_name=axis_name
-    )
+    shares = parallel.local_rows((jnp.arange(16), arrays["images"]), axis_name)
+    views = random_views(jax.random.key(4), *shares, max_shift=1)
     return {
         "stage 2 loss": loss,
         "stage 2 gradient": gradient,
@@ -104,11 +103,22 @@ def images(arrays, *, axis_name):
     params = encoder.init(jax.random.key(8), arrays["images"])["params"]
     optimizer = mapping.make_optimizer("adam", 0.01, 0.01)
     state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-    settings = {"optimizer": optimizer, "image_size": None, "batch_size": 8, "max_shift": 1, "axis_name": axis_name}
+    settings = {
+        "optimizer": optimizer,
+        "image_size": None,
+        "crop_size": None,
+        "batch_size": 8,
+        "max_shift": 1,
+        "in_loop": True,
+        "axis_name": axis_name,
+    }
     spec = jnp.zeros(1), jnp.ones(1)
     rows = arrays["images"], arrays["codes"], jnp.arange(16)
-    state, loss = train.train_epoch(state, jax.random.key(9), *rows, *spec, encoder=encoder, **settings)
-    return {"images loss": loss, "images params": state.params}
+    last = jnp.asarray(2)
+    state, losses = train.train_steps(
+        state, jnp.zeros(2), last, jax.random.key(9), *rows, *spec, encoder=encoder, **settings
+    )
+    return {"images losses": losses, "images params": state.params}
 
 
 def stage_3(arrays, axis_name):

@@ -58,6 +58,7 @@ def save_model(
         "input": {
             "kind": spec.kind,
             "image_size": spec.image_size,
+            "crop_size": spec.crop_size,
             "mean": [float(x) for x in spec.mean],
             "scale": [float(x) for x in spec.scale],
             "image_files": image_files,

@@ -70,12 +70,7 @@ class Workdir:
         self._flat_config = flatten_config(config)
         self._stop_requested = stop_requested
         self._first = jax.process_index() == 0
-        self._lock = in_first_process(self._check_and_lock)
-        try:
-            existed = in_first_process(self._check_config)
-        except UserError:
-            self.close()
-            raise
+        self._lock, existed = in_first_process(self._open) or (None, False)
         if not existed:
             write_json(self.path / "config.json", {"drlhash_jax": __version__, "config": config})
         # A kill may have come between the two files.
@@ -104,7 +99,19 @@ class Workdir:
             unlock_directory(self.path, self._lock)
             self._lock = None
 
-    def _check_and_lock(self) -> FileLock:
+    def _open(self) -> tuple[FileLock, bool]:
+        """Checks the directory and locks it; also says whether a run is there to be continued."""
+        self._check_folder()
+        # Before the lock, so that what is refused is left as it is, and after it, since another may have been faster.
+        self._check_config()
+        lock = lock_directory(self.path)
+        try:
+            return lock, self._check_config()
+        except UserError:
+            unlock_directory(self.path, lock)
+            raise
+
+    def _check_folder(self) -> None:
         path = self.path
         if path.exists() and not path.is_dir():
             raise UserError(f"--workdir={path} is a file: give a directory")
@@ -119,7 +126,6 @@ class Workdir:
         ours = lambda name: name.endswith(".tmp") or name in LOCK_FILES
         if not (path / "config.json").exists() and not all(ours(entry.name) for entry in path.iterdir()):
             raise UserError(f"--workdir={path} holds other files and no run: give an empty or new directory")
-        return lock_directory(path)
 
     def _check_config(self) -> bool:
         """Whether a run is there to be continued."""

@@ -1,31 +1,38 @@
-"""Random views of small images on the device: a mirror image and a shift of a few pixels."""
+"""Random views of images on the device: a mirror image, and a window that is moved from the centre."""
 
 import jax
 import jax.numpy as jnp
 
-from drlhash_jax import parallel
 from drlhash_jax.types import Array
 
 
-def random_flip_and_shift(key: Array, images: Array, max_shift: int, axis_name: str | None = None) -> Array:
-    """Mirrors half of the images and moves each by up to max_shift pixels, repeating the edge.
+def random_views(key: Array, rows: Array, images: Array, max_shift: int, size: int | None = None) -> Array:
+    """Mirrors half of the images, and takes a window of each, up to max_shift pixels off its centre in both directions.
+
+    A window that reaches over the edge sees the edge repeated. Windows of 224 in 256 pixels, shifted by up to 16, are
+    the random crops of AlexNet (thesis 4.1).
 
     Args:
-      key: PRNG key, consumed.
+      key: PRNG key of the epoch. The view of a row depends on the key and the row's number alone, not on its batch.
+      rows: int32 ``[B]``, numbers of the rows.
       images: float32 ``[B, H, W, channels]``.
-      max_shift: pixels; 0 leaves positions alone.
-      axis_name: axis of the devices that share the batch, B images each; None for one device. Each device draws for
-        the whole batch and takes its part, so an image's view does not depend on the number of devices.
+      max_shift: pixels; 0 leaves windows at the centre.
+      size: side of the window; None for the whole image.
 
     Returns:
-      float32 ``[B, H, W, channels]``.
+      float32 ``[B, size, size, channels]``, or the shape of the images.
     """
-    flip_key, shift_key = jax.random.split(key)
-    num_images = images.shape[0] * parallel.num_shards(axis_name)
-    flip = parallel.local_rows(jax.random.bernoulli(flip_key, 0.5, (num_images,)), axis_name)
-    images = jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
-    offsets = parallel.local_rows(jax.random.randint(shift_key, (num_images, 2), 0, 2 * max_shift + 1), axis_name)
-    pad = [(0, 0), (max_shift, max_shift), (max_shift, max_shift), (0, 0)]
-    padded = jnp.pad(images, pad, mode="edge")
-    crop = lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), images.shape[1:])
-    return jax.vmap(crop)(padded, offsets)
+    height, width = images.shape[1:3]
+    window = (size or height, size or width)
+    margins = tuple((side - part) // 2 for side, part in zip((height, width), window, strict=True))
+    pads = tuple(max(0, max_shift - margin) for margin in margins)
+    padded = jnp.pad(images, [(0, 0), *((pad, pad) for pad in pads), (0, 0)], mode="edge")
+    centre = jnp.array(margins) + jnp.array(pads)
+
+    def view(row: Array, image: Array) -> Array:
+        flip_key, shift_key = jax.random.split(jax.random.fold_in(key, row))
+        top, left = centre + jax.random.randint(shift_key, (2,), -max_shift, max_shift + 1)
+        seen = jax.lax.dynamic_slice(image, (top, left, 0), (*window, image.shape[2]))
+        return jnp.where(jax.random.bernoulli(flip_key), seen[:, ::-1], seen)
+
+    return jax.vmap(view)(rows, padded)

@@ -75,7 +75,7 @@ def cross_fit_codes(
                 devices,
                 checkpoint,
             )
-            return encode_codes(encoder, params, inputs[folds == fold], spec)
+            return encode_codes(encoder, params, inputs[folds == fold], spec, devices=devices)
 
         heldout[folds == fold] = run_fold(fold, fit)
     return heldout

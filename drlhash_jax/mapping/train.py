@@ -13,13 +13,13 @@ import optax
 
 from drlhash_jax import parallel
 from drlhash_jax.encoders import InputSpec, prepare_inputs
-from drlhash_jax.mapping.augment import random_flip_and_shift
+from drlhash_jax.mapping.augment import random_views
 from drlhash_jax.mapping.loss import binary_cross_entropy
 from drlhash_jax.mapping.optimizer import make_optimizer
 from drlhash_jax.types import NO_CHECKPOINT, Array, Checkpoint, TrainState
 
-# Of a network of images: a call ends soon enough for a signal to be heeded. Features take an epoch a call.
-_STEPS_A_CALL = 8
+# Steps of a network of images between two looks at its losses; few enough for a signal to be heeded soon.
+_STEPS_A_LOOK = 8
 
 
 class MappingSettings(NamedTuple):
@@ -28,7 +28,7 @@ class MappingSettings(NamedTuple):
     Attributes:
       num_epochs: passes over the training rows.
       batch_size: rows a step.
-      max_shift: pixels of the random shift of images; a negative value turns augmentation off.
+      max_shift: pixels by which the view of an image is moved at random; a negative value turns augmentation off.
     """
 
     num_epochs: int = 100
@@ -46,7 +46,7 @@ class Batch(NamedTuple):
     """Rows of one step.
 
     Attributes:
-      inputs: as stored, ``[B, ...]``.
+      inputs: float32 ``[B, ...]``, what the network sees.
       codes: uint8 ``[B, K]`` target codes.
       weights: float32 ``[B]``, 0 marking padding.
     """
@@ -62,8 +62,6 @@ def loss_and_gradient(
     key: Array,
     *,
     encoder: nn.Module,
-    prepare: Callable[[Array], Array],
-    max_shift: int,
     axis_name: str | None = None,
 ) -> tuple[Array, dict]:
     """The batch's loss and its gradient.
@@ -73,24 +71,18 @@ def loss_and_gradient(
     Args:
       params: of the encoder.
       batch: Batch of B rows, this device's share.
-      key: PRNG key, consumed; the same on all devices.
+      key: PRNG key of the dropout, consumed; the same on all devices.
       encoder: module from normalised inputs to logits.
-      prepare: normalises stored inputs.
-      max_shift: see `MappingSettings`.
       axis_name: axis of the devices that share the batch; None for one device.
 
     Returns:
       The loss, float32 scalar, and the gradient; the same on all devices.
     """
-    dropout_key, augment_key = jax.random.split(key)
     if parallel.num_shards(axis_name) > 1:
-        dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
-    x = prepare(batch.inputs)
-    if max_shift >= 0:
-        x = random_flip_and_shift(augment_key, x, max_shift, axis_name)
+        key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
 
     def share_of_loss(params):
-        logits = encoder.apply({"params": params}, x, train=True, rngs={"dropout": dropout_key})
+        logits = encoder.apply({"params": params}, batch.inputs, train=True, rngs={"dropout": key})
         return binary_cross_entropy(logits, batch.codes, batch.weights, axis_name)
 
     return parallel.total(jax.value_and_grad(share_of_loss)(parallel.vary(params, axis_name)), axis_name)
@@ -150,8 +142,10 @@ def train_steps(
     encoder: nn.Module,
     optimizer: optax.GradientTransformation,
     image_size: int | None,
+    crop_size: int | None,
     batch_size: int,
     max_shift: int,
+    in_loop: bool,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Array]:
     """Steps of one epoch, each batch divided among the devices.
@@ -162,37 +156,47 @@ def train_steps(
     Args:
       state: TrainState; its step tells the epoch and the first batch.
       losses: float32 ``[M]`` of the epoch's batches so far.
-      last: int32 scalar, the step to stop before, in the same epoch.
+      last: int32 scalar, the step to stop before, in the same epoch; without a loop, the one after the first.
       key: PRNG key of the whole training: epoch e uses fold_in(key, e).
       inputs: ``[N, ...]`` as stored.
       codes: uint8 ``[N, K]`` target codes.
       rows: int32 ``[n]``, the rows to train on.
-      mean: see `InputSpec`, like scale and image_size.
+      mean: see `InputSpec`, like scale, image_size and crop_size.
       scale: likewise.
       encoder: module from normalised inputs to logits.
       optimizer: of the parameters.
-      image_size: side to resize images to; None leaves them as they are.
+      image_size: likewise.
+      crop_size: likewise.
       batch_size: rows a step on all devices together, a multiple of their number.
       max_shift: see `MappingSettings`.
+      in_loop: whether this is a loop. Small steps of features want one; on the CPU, XLA runs convolutions in a loop on
+        one core and without its fast kernels, 25 to 70 times slower.
       axis_name: axis of the devices; None for one.
 
     Returns:
       The state after the steps, and the losses with theirs filled in.
     """
     epoch, first = jnp.divmod(state.step, losses.shape[0])
-    order_key, steps_key = jax.random.split(jax.random.fold_in(key, epoch))
+    order_key, steps_key, views_key = jax.random.split(jax.random.fold_in(key, epoch), 3)
     batches = epoch_batches(order_key, rows, batch_size)
     picked, weights = parallel.local_rows(batches, axis_name, axis=1)
-    prepare = functools.partial(prepare_inputs, mean=mean, scale=scale, image_size=image_size)
-    settings = {"encoder": encoder, "prepare": prepare, "max_shift": max_shift, "axis_name": axis_name}
+    settings = {"encoder": encoder, "optimizer": optimizer, "axis_name": axis_name}
+
+    def see(rows: Array) -> Array:
+        if max_shift < 0:
+            return prepare_inputs(inputs[rows], mean, scale, image_size, crop_size)
+        return random_views(
+            views_key, rows, prepare_inputs(inputs[rows], mean, scale, image_size), max_shift, crop_size
+        )
 
     def step(index, carry):
         state, losses = carry
-        batch = Batch(inputs[picked[index]], codes[picked[index]], weights[index])
-        step_key = jax.random.fold_in(steps_key, index)
-        state, loss = train_step(state, batch, step_key, optimizer=optimizer, **settings)
+        batch = Batch(see(picked[index]), codes[picked[index]], weights[index])
+        state, loss = train_step(state, batch, jax.random.fold_in(steps_key, index), **settings)
         return state, losses.at[index].set(loss)
 
+    if not in_loop:
+        return step(first, (state, losses))
     return jax.lax.fori_loop(first, last - epoch * losses.shape[0], step, (state, losses))
 
 
@@ -237,7 +241,7 @@ def fit_encoder(
       on_epoch: called with the epoch's number and mean loss.
       pretrained: layer -> parameters to start from, left as they are; the other layers start at random.
       devices: that share each batch; None for the default device.
-      checkpoint: asked after every call of the compiled steps, see `Checkpoint`.
+      checkpoint: asked after every few steps, see `Checkpoint`.
 
     Returns:
       The parameters.
@@ -257,7 +261,7 @@ def fit_encoder(
         settings.schedule,
         num_steps,
     )
-    sample = prepare_inputs(jnp.asarray(inputs[:1]), spec.mean, spec.scale, spec.image_size)
+    sample = prepare_inputs(jnp.asarray(inputs[:1]), spec.mean, spec.scale, spec.image_size, spec.crop_size)
     params = start_from(_init_params(init_key, sample, encoder=encoder), pretrained or {})
     state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))
     start = jax.random.key_data(epochs_key), state, jnp.zeros(num_batches, jnp.float32)
@@ -272,15 +276,18 @@ def fit_encoder(
         encoder=encoder,
         optimizer=optimizer,
         image_size=spec.image_size,
+        crop_size=spec.crop_size,
         batch_size=settings.batch_size,
         max_shift=settings.max_shift if spec.kind == "images" else -1,
+        in_loop=spec.kind == "features",
     )
-    steps_a_call = _STEPS_A_CALL if spec.kind == "images" else num_batches
+    steps_a_look = _STEPS_A_LOOK if spec.kind == "images" else num_batches
     position = int(parallel.fetch(state.step, devices))
     while position < num_steps:
         epoch, first = divmod(position, num_batches)
-        last = min(position + steps_a_call, (epoch + 1) * num_batches)
-        state, losses = steps(state, losses, np.int32(last), *fixed)
+        last = min(position + steps_a_look, (epoch + 1) * num_batches)
+        for stop in (last,) if spec.kind == "features" else range(position + 1, last + 1):
+            state, losses = steps(state, losses, np.int32(stop), *fixed)
         values = np.asarray(parallel.fetch(losses, devices))
         _check_finite(values[first : first + last - position], epoch, first, num_batches)
         position = last

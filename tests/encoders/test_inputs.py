@@ -8,7 +8,7 @@ from drlhash_jax.encoders import fit_input_spec, prepare_inputs
 
 
 def prepared(inputs, spec):
-    return prepare_inputs(jnp.asarray(inputs), spec.mean, spec.scale, spec.image_size)
+    return prepare_inputs(jnp.asarray(inputs), spec.mean, spec.scale, spec.image_size, spec.crop_size)
 
 
 def test_features_are_centred_and_scaled_by_one_number():
@@ -88,3 +88,13 @@ def test_efficientnet_has_statistics_of_its_own():
     assert spec.mean.shape == spec.scale.shape == (3,) and spec.mean.dtype == np.float32
     plain = fit_input_spec(images, encoder="vgg19")
     np.testing.assert_array_equal(plain.mean, fit_input_spec(images).mean)
+
+
+def test_the_centre_is_cut_out():
+    images = np.arange(2 * 6 * 7, dtype=np.uint8).reshape(2, 6, 7, 1)
+    whole = prepared(images, fit_input_spec(images))
+    np.testing.assert_array_equal(prepared(images, fit_input_spec(images, crop_size=4)), whole[:, 1:5, 1:5])
+    # Resizing comes first.
+    resized = prepared(images, fit_input_spec(images, image_size=8))
+    spec = fit_input_spec(images, image_size=8, crop_size=3)
+    np.testing.assert_array_equal(prepared(images, spec), resized[:, 2:5, 2:5])

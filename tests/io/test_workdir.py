@@ -9,14 +9,20 @@ import pytest
 from drlhash_jax.io import Workdir
 from drlhash_jax.types import UserError
 
-CONFIG = {"seed": 3, "bits": (16, 32), "ppo": {"num_envs": 16, "discount": 1.0}, "data": {"path": ""}}
+CONFIG = {
+    "seed": 3,
+    "checkpoint_seconds": 60.0,
+    "bits": (16, 32),
+    "ppo": {"num_envs": 16, "discount": 1.0},
+    "data": {"path": ""},
+}
 
 
-def arrays():
+def arrays(checkpoint=None):
     return {"codes": np.arange(6, dtype=np.uint8).reshape(2, 3), "path": np.array("exact")}
 
 
-def never():
+def never(checkpoint):
     raise AssertionError("a finished stage was computed again")
 
 
@@ -54,16 +60,17 @@ def test_an_interrupted_stage_runs_again(tmp_path):
     workdir.stage("target_codes", arrays)
     workdir.metrics.write("target_codes", 0, loss=1.0)
 
-    def interrupted():
+    def interrupted(checkpoint):
         workdir.metrics.write("mapping", 0, loss=1.0)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         workdir.stage("mapping", interrupted)
+    workdir.close()
     calls = []
     again = Workdir(tmp_path, CONFIG)
     again.stage("target_codes", never)
-    again.stage("mapping", lambda: calls.append(1) or arrays())
+    again.stage("mapping", lambda checkpoint: calls.append(1) or arrays())
     assert calls == [1]
     # Its metric lines of the first try are gone, those of the finished stage are not.
     stages = [json.loads(line)["stage"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -73,8 +80,9 @@ def test_an_interrupted_stage_runs_again(tmp_path):
 def test_a_kill_between_the_arrays_and_their_record(tmp_path):
     workdir = Workdir(tmp_path, CONFIG)
     before = (tmp_path / "run.json").read_bytes()
-    workdir.stage("mapping", lambda: {"codes": np.zeros(2)})
+    workdir.stage("mapping", lambda checkpoint: {"codes": np.zeros(2)})
     (tmp_path / "run.json").write_bytes(before)
+    workdir.close()
     read = Workdir(tmp_path, CONFIG).stage("mapping", arrays)
     np.testing.assert_array_equal(read["codes"], arrays()["codes"])
 
@@ -104,7 +112,7 @@ def test_a_damaged_stage_runs_again(damage, tmp_path, caplog):
     path.write_bytes(content)
     calls = []
     with caplog.at_level(standard_logging.WARNING, logger="absl"):
-        read = Workdir(tmp_path, CONFIG).stage("mapping", lambda: calls.append(1) or arrays())
+        read = Workdir(tmp_path, CONFIG).stage("mapping", lambda checkpoint: calls.append(1) or arrays())
     assert calls == [1]
     np.testing.assert_array_equal(read["codes"], arrays()["codes"])
     assert any("mapping" in record.getMessage() and "damaged" in record.getMessage() for record in caplog.records)
@@ -115,7 +123,7 @@ def test_a_removed_stage_runs_again(tmp_path):
     Workdir(tmp_path, CONFIG).stage("mapping", arrays)
     (tmp_path / "checkpoints" / "mapping.npz").unlink()
     calls = []
-    Workdir(tmp_path, CONFIG).stage("mapping", lambda: calls.append(1) or arrays())
+    Workdir(tmp_path, CONFIG).stage("mapping", lambda checkpoint: calls.append(1) or arrays())
     assert calls == [1]
 
 
@@ -130,7 +138,7 @@ def test_a_removed_stage_runs_again(tmp_path):
     ],
 )
 def test_another_config_is_refused(changes, key, tmp_path):
-    Workdir(tmp_path, CONFIG)
+    Workdir(tmp_path, CONFIG).close()
     before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
     with pytest.raises(UserError) as caught:
         Workdir(tmp_path, config_with(**changes))
@@ -141,6 +149,15 @@ def test_another_config_is_refused(changes, key, tmp_path):
 def test_same_config_with_lists_for_tuples(tmp_path):
     Workdir(tmp_path, CONFIG)
     Workdir(tmp_path, config_with(bits=[16, 32]))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"checkpoint_seconds": 0.0}, {"data": {"path": "", "cache": "x.npy", "num_workers": 4}}]
+)
+def test_a_run_goes_on_with_other_means(changes, tmp_path):
+    """Fields that cannot change what comes out."""
+    Workdir(tmp_path, CONFIG).stage("mapping", arrays)
+    Workdir(tmp_path, config_with(**changes)).stage("mapping", never)
 
 
 def test_a_foreign_directory_is_refused(tmp_path):
@@ -156,6 +173,7 @@ def test_a_foreign_config_is_refused(content, tmp_path):
     with pytest.raises(UserError, match="config"):
         Workdir(tmp_path, CONFIG)
     assert (tmp_path / "config.json").read_text() == content
+    assert [entry.name for entry in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_a_file_is_refused(tmp_path):

@@ -41,12 +41,12 @@ def test_held_out_codes_do_not_know_their_targets():
     params = fit_encoder(key, ENCODER, inputs, codes, np.arange(60), spec, SETTINGS)
     assert (encode_codes(ENCODER, params, inputs, spec) == codes).mean() > 0.98
     epochs = []
-    report = lambda epoch, loss: epochs.append(epoch)
+    report = lambda fold, epoch, loss: epochs.append((fold, epoch))
     heldout = cross_fit_codes(key, ENCODER, inputs, codes, spec, SETTINGS, 3, report)
     assert heldout.shape == codes.shape and heldout.dtype == np.uint8
     # 480 fair coins: standard deviation .023.
     assert 0.4 < (heldout == codes).mean() < 0.6
-    assert epochs == list(range(3 * 40))
+    assert epochs == [(fold, epoch) for fold in range(3) for epoch in range(40)]
     # Its own target does not reach a row's code; those of other folds do.
     flipped = codes.copy()
     flipped[7] = 1 - flipped[7]

@@ -17,9 +17,7 @@ def work(learning_rate):
     params = encoder.init(jax.random.key(0), inputs)["params"]
     state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))
     batch = Batch(jnp.asarray(inputs), jnp.ones((64, 4), jnp.uint8), jnp.ones(64))
-    step = lambda state, batch: train_step(
-        state, batch, jax.random.key(0), encoder=encoder, optimizer=optimizer, prepare=lambda x: x, max_shift=-1
-    )
+    step = lambda state, batch: train_step(state, batch, jax.random.key(0), encoder=encoder, optimizer=optimizer)
     return jax.jit(step).lower(state, batch).compile().cost_analysis()["flops"]
 
 

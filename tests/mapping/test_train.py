@@ -32,9 +32,7 @@ def start(params, optimizer):
 
 
 def linear_step(state, batch, optimizer):
-    return train_step(
-        state, batch, jax.random.key(0), encoder=LINEAR, optimizer=optimizer, prepare=lambda x: x, max_shift=-1
-    )
+    return train_step(state, batch, jax.random.key(0), encoder=LINEAR, optimizer=optimizer)
 
 
 def zero_params():
@@ -128,7 +126,7 @@ def test_learning_rate_zero_freezes_a_group(name):
     batch = Batch(inputs, jnp.ones((6, 3), jnp.uint8), jnp.ones(6))
     for rates, still, moving in (((0.0, 0.1), "dense0", "head"), ((0.1, 0.0), "head", "dense0")):
         optimizer = make_optimizer(name, *rates)
-        take = functools.partial(train_step, encoder=encoder, optimizer=optimizer, prepare=lambda x: x, max_shift=-1)
+        take = functools.partial(train_step, encoder=encoder, optimizer=optimizer)
         state, _ = jax.jit(take)(start(params, optimizer), batch, jax.random.key(2))
         chex.assert_trees_all_equal(state.params[still], params[still])
         assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (state.params[moving], params[moving]))))

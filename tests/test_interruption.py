@@ -1,0 +1,169 @@
+"""Runs that are killed or told to stop, at random moments of every stage, end as if nothing had happened."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ARGUMENTS = [
+    *("--config=configs/smoke.py", "--config.bits=4", "--config.checkpoint_seconds=0"),
+    *("--config.mapping.num_epochs=8", "--config.ppo.num_updates=11", "--config.target_codes.num_epochs=300"),
+    *("--config.train_direct=False", "--config.selectors=ppo,greedy"),
+]
+SIGKILL = -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Compiled programs are kept: most of a short run is compilation."""
+    return os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_COMPILATION_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, environment):
+    """Folder of a run that nothing happened to; a second one with compiled programs tells how long stages take."""
+    for name in ("first", "second"):
+        folder = tmp_path_factory.mktemp("runs") / name
+        start(folder, environment).wait()
+        assert (folder / "metrics.json").exists()
+    return folder
+
+
+def start(folder, environment, **options):
+    command = [sys.executable, "-m", "drlhash_jax.main", *ARGUMENTS, f"--workdir={folder}"]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, **options)
+
+
+def without_seconds(value):
+    if isinstance(value, dict):
+        return {key: without_seconds(each) for key, each in value.items() if key != "seconds"}
+    return [without_seconds(each) for each in value] if isinstance(value, list) else value
+
+
+def contents(folder):
+    """Everything that a run leaves but clocks and provenance: name -> arrays, bytes or values."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.suffix == ".npz":
+            arrays = np.load(path)
+            found |= {f"{name}:{key}": arrays[key].tobytes() for key in arrays.files}
+        elif path.name in ("metrics.json", "selection.json"):
+            found[name] = without_seconds(json.loads(path.read_text()))
+        elif path.is_file() and path.name not in ("run.json", ".lock"):
+            found[name] = path.read_bytes()
+    return found
+
+
+def assert_same(folder, expected):
+    found = contents(folder)
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name]] == []
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(uninterrupted, environment, tmp_path, request):
+    num_kills = request.config.getoption("kills")
+    expected = contents(uninterrupted)
+    stages = {
+        name: each["seconds"] for name, each in json.loads((uninterrupted / "run.json").read_text())["stages"].items()
+    }
+    assert {name.split("_")[0] for name in stages} == {"target", "mapping", "crossfit", "selection"}
+    worker = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests/interruption_worker.py")],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    draw = random.Random(0)
+    kills, num_runs, in_stage = 0, 0, dict.fromkeys(stages, 0)
+    pending = list(stages)
+    while kills < num_kills or num_runs == 0:
+        folder = tmp_path / str(num_runs)
+        # The stages take turns, each twice a run, until there were enough kills; then the run goes on to its end.
+        stage = pending[0] if kills < num_kills else ""
+        delay = draw.uniform(0, stages.get(stage, 0))
+        worker.stdin.write(json.dumps([stage, delay, [*ARGUMENTS, f"--workdir={folder}"]]) + "\n")
+        worker.stdin.flush()
+        status = int(worker.stdout.readline())
+        assert status in (0, SIGKILL)
+        if status == SIGKILL:
+            kills, in_stage[stage] = kills + 1, in_stage[stage] + 1
+            if in_stage[stage] % 2 == 0:
+                pending.append(pending.pop(0))
+        else:
+            assert_same(folder, expected)
+            num_runs += 1
+            pending.append(pending.pop(0))
+    worker.stdin.close()
+    worker.wait()
+    assert sum(count > 0 for count in in_stage.values()) >= min(num_kills, len(stages)) - 1, in_stage
+
+
+def wait_for(condition, process):
+    while not condition():
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "stage"),
+    [(signal.SIGTERM, "mapping_016"), (signal.SIGINT, "target_codes_016"), (signal.SIGUSR1, "selection_004_ppo")],
+)
+def test_told_to_stop(number, stage, uninterrupted, environment, tmp_path):
+    folder = tmp_path / "run"
+    process = start(folder, environment)
+    wait_for((folder / "checkpoints" / stage).is_dir, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 75, errors
+    assert f"{number.name}: stopped in stage " in errors and "run the same command again" in errors
+    assert not (folder / "metrics.json").exists() and not (folder / ".writer.json").exists()
+    assert start(folder, environment).wait() == 0
+    assert_same(folder, contents(uninterrupted))
+
+
+@pytest.mark.slow
+def test_a_second_writer_is_refused(environment, tmp_path):
+    folder = tmp_path / "run"
+    first = start(folder, environment)
+    wait_for((folder / "run.json").is_file, first)
+    second = start(folder, environment)
+    _, errors = second.communicate(timeout=120)
+    assert second.returncode == 1
+    assert errors.splitlines()[-1].startswith("drlhash_jax: ") and f"process {first.pid} on " in errors
+    first.kill()
+    first.wait()
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_ends_the_run(environment, tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "drlhash_jax.main", *ARGUMENTS, f"--workdir={folder}"]
+    command += ["--config.mapping.optimizer=sgd", "--config.mapping.learning_rate=3e38"]
+    command += ["--config.mapping.head_learning_rate=3e38"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "stage mapping_016: the loss is " in done.stderr and "epoch" in done.stderr and "batch" in done.stderr
+    assert "Traceback" not in done.stderr
+    last = folder / "checkpoints/mapping_016"
+    saved = sorted(path.name for path in last.iterdir()) if last.exists() else []
+    for name in saved:
+        if name.endswith(".json"):
+            assert name in ("4.json",), saved
