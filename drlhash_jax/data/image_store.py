@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from filelock import FileLock
 
 from drlhash_jax.data.dataset import Dataset, DataSettings
 from drlhash_jax.data.images import ImageSpec, Skipped, UnreadableImageError, decode_image
@@ -109,6 +110,15 @@ def _read_cache(cache: Path, digest: str) -> StoredImages | None:
     return StoredImages(images, rows, skipped) if len(images) == len(rows) else None
 
 
+def _locked(cache: Path) -> FileLock:
+    """The cache's lock, beside it; the operating system drops that of a process that is killed."""
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(cache.with_name(f".{cache.name}.lock")).acquire()
+    except OSError as error:
+        raise UserError(f"data.cache={cache} cannot be written: {error.strerror or error}") from error
+
+
 def _write_header(file, num_rows: int, spec: ImageSpec) -> None:
     """Header of a .npy file; NumPy leaves room in it for another number of rows."""
     shape = (num_rows, spec.size, spec.size, 3)
@@ -120,7 +130,6 @@ def _write_cache(cache: Path, digest: str, decoded: Iterator, names: list[str], 
     temporary = cache.with_name(f".{cache.name}.tmp")
     rows, skipped = [], []
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             _write_header(file, len(names), spec)
             for row, result in enumerate(decoded):
@@ -188,7 +197,9 @@ def load_images(root: Path, names: list[str], settings: DataSettings) -> StoredI
     if settings.cache:
         cache = Path(settings.cache)
         digest = _digest(root, names, spec)
-        stored = _read_cache(cache, digest) or _write_cache(cache, digest, decode(), names, spec)
+        # Of several processes that share the file one decodes, and the others wait for it.
+        with _locked(cache):
+            stored = _read_cache(cache, digest) or _write_cache(cache, digest, decode(), names, spec)
     else:
         stored = _hold(decode(), names, spec)
     if len(stored.skipped) > settings.max_skipped * len(names) or not len(stored.rows):

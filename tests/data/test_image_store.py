@@ -81,7 +81,7 @@ def test_cache_is_written_once_and_mapped(files, tmp_path, count_decoded):
         assert out.rows.tolist() == first.rows.tolist() and out.skipped == first.skipped
     assert np.load(cache).shape == (9, 4, 4, 3)
     assert json.loads((cache.parent / "pixels.npy.json").read_text())["spec"]["resize"] == "bilinear"
-    assert sorted(path.name for path in cache.parent.iterdir()) == ["pixels.npy", "pixels.npy.json"]
+    assert sorted(path.name for path in cache.parent.iterdir()) == [".pixels.npy.lock", "pixels.npy", "pixels.npy.json"]
 
 
 @pytest.mark.parametrize("change", ["size", "names", "file", "cut", "facts", "gone", "empty"])
@@ -113,7 +113,7 @@ def test_cache_that_cannot_be_written(files, tmp_path):
         load_images(*files, settings(cache=str(tmp_path / "file" / "pixels.npy")))
 
 
-def test_full_disk_is_one_line_and_leaves_nothing(files, tmp_path):
+def test_full_disk_is_one_line_and_leaves_an_empty_lock(files, tmp_path):
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300));"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
@@ -126,7 +126,22 @@ def test_full_disk_is_one_line_and_leaves_nothing(files, tmp_path):
         [sys.executable, "-c", code, str(files[0]), str(tmp_path / "full/pixels.npy")], capture_output=True, text=True
     )
     assert "UserError: data.cache=" in done.stderr and "cannot be written" in done.stderr
-    assert list((tmp_path / "full").iterdir()) == []
+    assert [(path.name, path.stat().st_size) for path in (tmp_path / "full").iterdir()] == [(".pixels.npy.lock", 0)]
+
+
+def test_one_of_several_processes_decodes(files, tmp_path):
+    """Both ask for the same cache at once; the second reads what the first wrote."""
+    code = (
+        "import sys; from pathlib import Path; from drlhash_jax.data import DataSettings, image_store as store;"
+        "decode = store._try_decode; count = [];"
+        "store._try_decode = lambda *arguments: count.append(1) or decode(*arguments);"
+        "images = store.load_images(Path(sys.argv[1]), ['0.png', '1.png', '2.png'] * 200,"
+        " DataSettings(image_size=8, cache=sys.argv[2])).images; print(len(count), images.sum())"
+    )
+    command = [sys.executable, "-c", code, str(files[0]), str(tmp_path / "cache/pixels.npy")]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = sorted(process.communicate(timeout=60)[0].split() for process in both)
+    assert [count for count, _ in printed] == ["0", "600"] and printed[0][1] == printed[1][1]
 
 
 def test_more_than_memory_needs_a_cache(files, monkeypatch):
