@@ -156,14 +156,10 @@ def test_a_second_writer_is_refused(environment, tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run(environment, tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "drlhash_jax.main", *ARGUMENTS, f"--workdir={folder}"]
-    command += ["--config.mapping.optimizer=sgd", "--config.mapping.learning_rate=3e38"]
-    command += ["--config.mapping.head_learning_rate=3e38"]
+    command += ["--config.mapping.learning_rate=3e38", "--config.mapping.head_learning_rate=3e38"]
     done = subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert "stage mapping_016: the loss is " in done.stderr and "epoch" in done.stderr and "batch" in done.stderr
+    assert "stage mapping_016: the loss is inf at step 1 (epoch 0, batch 1)" in done.stderr
     assert "Traceback" not in done.stderr
-    last = folder / "checkpoints/mapping_016"
-    saved = sorted(path.name for path in last.iterdir()) if last.exists() else []
-    for name in saved:
-        if name.endswith(".json"):
-            assert name in ("4.json",), saved
+    assert not (folder / "checkpoints/mapping_016").exists()
+    assert (folder / "checkpoints/target_codes_016.npz").exists()
