@@ -24,7 +24,8 @@ ALLOWED = {
         *("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection"),
         *("data", "io", "config", "results"),
     },
-    "main": {"types", "io", "pipeline"},
+    "commands": {"types", "io", "pipeline"},
+    "main": {"types", "commands"},
 }
 PURE = ("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection")
 IMPURE_MODULES = {"absl", "ml_collections", "os", "pathlib", "json", "rich", "safetensors", "sklearn", "PIL", "io"}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from drlhash_jax import main as main_module
+from drlhash_jax.commands import train
 from drlhash_jax.encoders import make_encoder
 from drlhash_jax.encoders.pretrained import published_names
 
@@ -214,7 +214,7 @@ def test_work_that_does_not_divide_gets_one_line(arguments, words, tmp_path, mon
     ],
 )
 def test_launchers_are_recognised(environment, expected):
-    assert main_module._one_of_several(environment) is expected
+    assert train._one_of_several(environment) is expected
 
 
 DATA_MISTAKES = {
