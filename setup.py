@@ -41,6 +41,9 @@ setup(
         "report": ["ImageHash>=4.3", "jinja2>=3.1", "matplotlib>=3.10"],
         # Only for the tests that compare networks and weight files with torch's own.
         "parity": ["torch>=2.10"],
-        "test": ["chex>=0.1.90", "ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10", "pytest>=8.0", "ruff>=0.14"],
+        "test": [
+            *("ImageHash>=4.3", "chex>=0.1.90", "ipykernel>=6.29", "matplotlib>=3.10", "nbclient>=0.10"),
+            *("nbformat>=5.10", "pytest>=8.0", "ruff>=0.14"),
+        ],
     },
 )

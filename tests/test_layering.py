@@ -21,6 +21,7 @@ ALLOWED = {
     "io": {"types", "encoders"},
     "results": {"types", "parallel", "retrieval"},
     "robustness": {"types", "data", "io", "mapping"},
+    "report": {"types", "io"},
     "pipeline": {
         *("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection"),
         *("data", "io", "config", "results"),

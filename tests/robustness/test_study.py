@@ -182,7 +182,6 @@ def test_model_of_other_inputs(inputs, message, tmp_path):
 
 @pytest.mark.parametrize("name", PERCEPTUAL_HASHES)
 def test_perceptual_hashes(name):
-    pytest.importorskip("imagehash")
     rng = np.random.default_rng(1)
     images = np.stack([np.kron(rng.integers(0, 256, (5, 5, 3)), np.ones((8, 8, 1))) for _ in range(4)]).astype(np.uint8)
     codes = perceptual_hasher(name)(images)
@@ -194,7 +193,6 @@ def test_perceptual_hashes(name):
 
 
 def test_golden_dhash():
-    pytest.importorskip("imagehash")
     # dhash asks whether a pixel is brighter than its left neighbour: everywhere in a ramp, nowhere in its mirror image.
     ramp = np.broadcast_to(np.linspace(0, 255, 36).astype(np.uint8)[None, :, None], (32, 36, 3))
     codes = perceptual_hasher("dhash")(np.stack([ramp, ramp[:, ::-1]]))
