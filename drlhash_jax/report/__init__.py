@@ -1,4 +1,4 @@
-"""What is shown of results: figures as PDF, PNG and the numbers behind them."""
+"""What is shown of results: figures as PDF, PNG and the numbers behind them; tables as Markdown, LaTeX and CSV."""
 
 from drlhash_jax.report.code_maps import bit_correlation, embed_codes, plot_bit_correlation, plot_tsne
 from drlhash_jax.report.curves import (
@@ -12,14 +12,33 @@ from drlhash_jax.report.curves import (
     plot_robustness,
 )
 from drlhash_jax.report.photos import Retrieval, choose_examples, plot_copies, plot_retrievals
+from drlhash_jax.report.table_files import save_tables, to_latex, to_markdown
+from drlhash_jax.report.tables import (
+    Cell,
+    Group,
+    Method,
+    Run,
+    Table,
+    panels_of,
+    published_tables,
+    read_run,
+    result_tables,
+    side_by_side,
+)
 
 __all__ = [
+    "Cell",
+    "Group",
     "Level",
+    "Method",
     "Retrieval",
+    "Run",
     "Series",
+    "Table",
     "bit_correlation",
     "choose_examples",
     "embed_codes",
+    "panels_of",
     "plot_bit_correlation",
     "plot_copies",
     "plot_learning",
@@ -30,4 +49,11 @@ __all__ = [
     "plot_retrievals",
     "plot_robustness",
     "plot_tsne",
+    "published_tables",
+    "read_run",
+    "result_tables",
+    "save_tables",
+    "side_by_side",
+    "to_latex",
+    "to_markdown",
 ]
