@@ -5,6 +5,7 @@ style in every panel. Every function writes ``stem.pdf``, ``stem.png`` and ``ste
 that cannot be drawn raise ValueError.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PANELS_OF_ATTACKS = 4
+# Attacks side by side: ten of them fill two lines.
+_PANELS_OF_ATTACKS = 5
 # Markers on a line, at most: more become a band.
 _MARKERS_A_LINE = 10
 _REFERENCE_LINES = ("--", ":", "-.", "-")
@@ -71,13 +73,15 @@ def names_of(panels: Mapping[str, Mapping[str, object]]) -> list[str]:
 
 
 def panel_axes(figure: "Figure", titles: Sequence[str], columns: int) -> list["Axes"]:
-    """One axes a title, row by row."""
+    """One axes a title, row by row; long titles are broken into lines."""
     rows = -(-len(titles) // columns)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for unused in axes[len(titles) :]:
         unused.remove()
+    # A letter of a title is about .08 inch wide.
+    letters = int(figure.get_figwidth() / columns / 0.08)
     for each, title in zip(axes, titles):
-        each.set_title(title)
+        each.set_title("\n".join(textwrap.fill(line, letters) for line in title.split("\n")))
     return list(axes[: len(titles)])
 
 
@@ -116,7 +120,7 @@ def _draw_line(axes: "Axes", series: Series, style: dict, index: int, shift: flo
 def _shifts(named: Mapping[str, Series]) -> dict[str, float]:
     """How far each series is moved aside so that error bars of one x stand side by side."""
     every_x = np.concatenate([series.x for series in named.values()])
-    step = 0.012 * (every_x.max() - every_x.min())
+    step = 0.01 * (every_x.max() - every_x.min())
     return {name: step * (place - (len(named) - 1) / 2) for place, name in enumerate(named)}
 
 
@@ -152,12 +156,12 @@ def _plot(
     stem: Path,
     panels: Panels,
     labels: tuple[str, str],
-    finish: Callable[["Axes", Mapping[str, Series]], None],
+    finish: Callable[["Axes", str], None],
     levels: Mapping[str, Mapping[str, Level]] | None = None,
     columns: int = 3,
     rows: Sequence[tuple] | None = None,
 ) -> Paths:
-    """Draws panels of lines; finish sets the ranges and ticks of one axes. Rows replace those of the CSV."""
+    """Draws panels of lines; finish sets ranges and ticks of the axes of a panel. Rows replace those of the CSV."""
     levels = levels or {}
     _check(panels, levels)
     names, level_names = names_of(panels), names_of(levels)
@@ -174,22 +178,34 @@ def _plot(
             axes.set_xlabel(labels[0])
             if place % columns == 0:
                 axes.set_ylabel(labels[1])
-            finish(axes, named)
+            finish(axes, title)
         _legend(figure, names, level_names, legend_columns)
         header = ("panel", "series", *labels, "error")
         return save_figure(figure, stem, header, rows or _csv_rows(panels, levels))
 
 
-def _bit_ticks(axes: "Axes", named: Mapping[str, Series]) -> None:
-    axes.set_xticks(sorted({float(x) for series in named.values() for x in series.x}))
-    axes.margins(x=0.08)
-    axes.xaxis.set_major_formatter("{x:.0f}")
+def _bit_ticks(panels: Panels) -> Callable[["Axes", str], None]:
+    """Ticks at the numbers of bits that occur in a panel."""
+
+    def finish(axes: "Axes", title: str) -> None:
+        axes.set_xticks(sorted({float(x) for series in panels[title].values() for x in series.x}))
+        axes.margins(x=0.08)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+
+    return finish
+
+
+def _start_at_zero(axes: "Axes", title: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
 def plot_precision_recall(stem: Path, panels: Panels) -> Paths:
     """Precision against recall by Hamming radius (thesis Fig. 4.1), as from `retrieval.precision_recall_curve`."""
 
-    def finish(axes: "Axes", named: Mapping[str, Series]) -> None:
+    def finish(axes: "Axes", title: str) -> None:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
 
     return _plot(stem, panels, ("recall", "precision"), finish)
@@ -197,17 +213,12 @@ def plot_precision_recall(stem: Path, panels: Panels) -> Paths:
 
 def plot_precision_radius2(stem: Path, panels: Panels) -> Paths:
     """Precision within Hamming radius 2 against the number of bits (thesis Fig. 4.2)."""
-    return _plot(stem, panels, ("bits", "precision within radius 2"), _bit_ticks)
+    return _plot(stem, panels, ("bits", "precision within radius 2"), _bit_ticks(panels))
 
 
 def plot_precision_at_n(stem: Path, panels: Panels) -> Paths:
     """Precision among the first n rows against n (thesis Fig. 4.3)."""
-
-    def finish(axes: "Axes", named: Mapping[str, Series]) -> None:
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(_few_ticks())
-
-    return _plot(stem, panels, ("rows returned", "precision"), finish)
+    return _plot(stem, panels, ("rows returned", "precision"), _start_at_zero)
 
 
 def plot_map_bits(stem: Path, panels: Panels, levels: Mapping[str, Mapping[str, Level]] | None = None) -> Paths:
@@ -221,7 +232,7 @@ def plot_map_bits(stem: Path, panels: Panels, levels: Mapping[str, Mapping[str, 
     Returns:
       Paths of the PDF, the PNG and the CSV.
     """
-    return _plot(stem, panels, ("bits", "mAP"), _bit_ticks, levels)
+    return _plot(stem, panels, ("bits", "mAP"), _bit_ticks(panels), levels)
 
 
 def plot_learning(
@@ -241,12 +252,7 @@ def plot_learning(
     Returns:
       Paths of the PDF, the PNG and the CSV.
     """
-
-    def finish(axes: "Axes", named: Mapping[str, Series]) -> None:
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(_few_ticks())
-
-    return _plot(stem, panels, (xlabel, "reward (mAP)"), finish, levels)
+    return _plot(stem, panels, (xlabel, "reward (mAP)"), _start_at_zero, levels)
 
 
 _VALUES = {
@@ -275,29 +281,26 @@ def plot_robustness(stem: Path, rows: Sequence[Mapping[str, object]], value: str
     """
     if value not in _VALUES:
         raise ValueError(f"value={value!r}: choose one of {', '.join(_VALUES)}")
-    strengths: dict[str, dict[float, int]] = {}
+    places: dict[str, dict[float, int]] = {}
+    units: dict[str, str] = {}
     panels: dict[str, dict[str, Series]] = {}
     points = []
     for row in rows:
-        title = f"{row['attack']} ({row['unit']})".replace("_", " ")
-        places = strengths.setdefault(title, {})
-        x = places.setdefault(row["strength"], len(places))
-        series = panels.setdefault(title, {}).setdefault(row["hasher"], Series([], []))
-        series.x.append(x)
+        attack = row["attack"].replace("_", " ")
+        units[attack] = row["unit"]
+        of_attack = places.setdefault(attack, {})
+        series = panels.setdefault(attack, {}).setdefault(row["hasher"], Series([], []))
+        series.x.append(of_attack.setdefault(row["strength"], len(of_attack)))
         series.y.append(row[value])
-        points.append((title, row["hasher"], row["strength"], row[value], None))
+        points.append((f"{attack} ({units[attack]})", row["hasher"], row["strength"], row[value], None))
+    # One range for all attacks: a detection rate from 0 to 1, other numbers as far as they go.
+    heights = [0.0, 1.0] if value == "detection_rate" else [point[3] for point in points]
+    margin = 0.05 * (max(heights, default=0) - min(heights, default=0)) or 0.05
 
-    def finish(axes: "Axes", named: Mapping[str, Series]) -> None:
-        places = strengths[axes.get_title()]
-        axes.set_xticks(list(places.values()), [f"{strength:g}" for strength in places])
+    def finish(axes: "Axes", title: str) -> None:
+        axes.set_xlabel(units[title])
+        axes.set_xticks(list(places[title].values()), [f"{strength:g}" for strength in places[title]])
         axes.margins(x=0.08)
-        if value != "mean_distance":
-            axes.set_ylim(-0.04, 1.04)
+        axes.set_ylim(min(heights) - margin, max(heights) + margin)
 
     return _plot(stem, panels, ("strength", _VALUES[value]), finish, columns=_PANELS_OF_ATTACKS, rows=points)
-
-
-def _few_ticks():
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(4)

@@ -48,6 +48,8 @@ _SETTINGS = {
     # Letters as letters, which can be searched and are accepted by journals.
     "pdf.fonttype": 42,
     "savefig.dpi": 200,
+    # Names of datasets and methods are shown as they are, dollar signs included.
+    "text.parse_math": False,
 }
 
 

@@ -333,18 +333,18 @@ def side_by_side(tables: Sequence[Table]) -> Table:
 
 
 def panels_of(tables: Sequence[Table]) -> dict[str, dict[str, Series]]:
-    """Tables as the panels of `plot_map_bits`: one a group, standard deviations as error bars."""
+    """Tables as the panels of `plot_map_bits`: one a group, standard deviations as error bars where there are any."""
     panels: dict[str, dict[str, Series]] = {}
     for table in tables:
-        for (method, group, bits), cell in sorted(table.cells.items(), key=lambda item: item[0][2]):
-            if cell.mean is not None:
-                series = panels.setdefault(str(group), {}).setdefault(method.name, Series([], [], []))
-                for values, value in zip(series, (bits, cell.mean, cell.sd or 0.0)):
-                    values.append(value)
-        # In the order of the table's rows, not of their shortest codes.
         for group in table.groups:
-            drawn = panels.get(str(group), {})
-            panels[str(group)] = {method.name: drawn[method.name] for method in table.methods if method.name in drawn}
+            panel = panels.setdefault(str(group), {})
+            for method in table.methods:
+                known = [(bits, table.cells.get((method, g, bits))) for g, bits in table.columns if g == group]
+                known = [(bits, cell) for bits, cell in known if cell is not None and cell.mean is not None]
+                if known:
+                    spread = [float("nan") if cell.sd is None else cell.sd for _, cell in known]
+                    error = None if np.all(np.isnan(spread)) else spread
+                    panel[method.name] = Series([bits for bits, _ in known], [cell.mean for _, cell in known], error)
     return panels
 
 

@@ -121,8 +121,14 @@ def test_colours_can_be_read_on_white():
 def test_nothing_is_cut_off(tmp_path, figures):
     long = {f"a method with a long name {n}": Series([16, 32], [0.1 * n, 0.2]) for n in range(8)}
     plot_map_bits(tmp_path / "one", {"A": long})
-    plot_map_bits(tmp_path / "three", {title: long for title in ("A", "B", "C")})
+    titles = [f"data set {letter}, protocol random-50-200-all, mAP@all" for letter in "ABC"]
+    plot_map_bits(tmp_path / "three", dict.fromkeys(titles, long))
+    plot_learning(tmp_path / "dollars", {r"$\frac$ and $": long}, {r"$\frac$ and $": {"$x_": Level(0.5)}})
     for figure in figures:
+        # Extents are those of the last drawing, which was made at another resolution.
+        figure.draw_without_rendering()
+        boxes = [axes.title.get_window_extent() for axes in figure.axes]
+        assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:]))
         inside = figure.bbox
         for artist in (*figure.axes, *figure.legends):
             box = artist.get_tightbbox()
@@ -146,9 +152,9 @@ def test_error_bars_and_levels(tmp_path, figures):
         ["A", "chance", "", "0.1", ""],
     ]
     ppo, greedy = (container.lines[0] for container in figures[0].axes[0].containers)
-    # Side by side: .012 of 32 bits apart, half to either side.
-    np.testing.assert_allclose(ppo.get_xdata(), [16 - 0.192, 48 - 0.192])
-    np.testing.assert_allclose(greedy.get_xdata(), [16 + 0.192, 48 + 0.192])
+    # Side by side: .01 of 32 bits apart, half to either side.
+    np.testing.assert_allclose(ppo.get_xdata(), [16 - 0.16, 48 - 0.16])
+    np.testing.assert_allclose(greedy.get_xdata(), [16 + 0.16, 48 + 0.16])
     assert figures[0].axes[0].get_xticks().tolist() == [16, 48]
 
 

@@ -244,6 +244,10 @@ def test_panels(three_seeds):
     ppo = panels[str(DIGITS)]["drlhash, PPO from 64"]
     assert ppo == Series([16, 32], [pytest.approx(0.62), pytest.approx(0.72)], [pytest.approx(0.02)] * 2)
     assert list(panels[str(DIGITS)]) == ["drlhash, trained at this length", "drlhash, PPO from 64"]
+    # One seed has no spread.
+    assert panels_of(result_tables(three_seeds[:1]))[str(DIGITS)]["drlhash, PPO from 64"] == Series(
+        [16, 32], [0.6, 0.7]
+    )
 
 
 def test_published_margins():
