@@ -80,7 +80,7 @@ def test_same_data_same_bytes(tmp_path, monkeypatch):
     first = plot_map_bits(tmp_path / "first", PANELS)
     # Neither the day, nor the user's settings, nor the name of the file may show.
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
-    with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 20, "savefig.dpi": 50}):
+    with matplotlib.rc_context({"lines.linewidth": 9, "axes.linewidth": 9, "savefig.dpi": 50}):
         second = plot_map_bits(tmp_path / "second", PANELS)
         assert matplotlib.rcParams["lines.linewidth"] == 9
     for a, b in zip(first, second):
