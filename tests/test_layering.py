@@ -20,6 +20,8 @@ ALLOWED = {
     "config": {"types", "parallel", "data", "encoders", "mapping", "target_codes"},
     "io": {"types", "encoders"},
     "results": {"types", "parallel", "retrieval"},
+    "robustness": {"types", "data", "io", "mapping"},
+    "report": {"types", "io"},
     "pipeline": {
         *("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection"),
         *("data", "io", "config", "results"),

@@ -13,6 +13,7 @@ from drlhash_jax.encoders import fit_input_spec, make_encoder
 from drlhash_jax.io import (
     flatten_params,
     load_codes,
+    load_model,
     read_arrays,
     save_codes,
     save_model,
@@ -23,6 +24,7 @@ from drlhash_jax.io import (
 )
 from drlhash_jax.io.files import write_atomically
 from drlhash_jax.io.metric_writer import MetricWriter
+from drlhash_jax.types import UserError
 
 
 @pytest.mark.parametrize("num_bits", [1, 7, 8, 12, 64])
@@ -165,3 +167,56 @@ def test_saved_model(tmp_path):
     # JSON holds enough digits to give the same float32 back.
     np.testing.assert_array_equal(np.float32(description["input"]["mean"]), spec.mean)
     np.testing.assert_array_equal(np.float32(description["input"]["scale"]), spec.scale)
+
+
+def saved_mlp(folder):
+    """A model of 4 bits over 5 features, and what it was made of."""
+    encoder = make_encoder("mlp", 4, hidden=(3,))
+    inputs = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+    params = encoder.init(jax.random.key(0), inputs)["params"]
+    spec = fit_input_spec(inputs)
+    selections = {"2": {"ppo": [3, 1], "greedy": [0, 1]}}
+    save_model(folder, params, spec, encoder="mlp", options={"hidden": [3]}, num_bits=4, selections=selections)
+    return encoder, params, spec, inputs
+
+
+def test_model_round_trip(tmp_path):
+    encoder, params, spec, inputs = saved_mlp(tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    assert model.encoder == encoder and hash(model.encoder) == hash(encoder)
+    assert model.num_bits == 4 and model.image_files is None
+    assert model.selections == {2: {"ppo": [3, 1], "greedy": [0, 1]}}
+    assert model.spec.kind == "features" and model.spec.image_size is None
+    np.testing.assert_array_equal(model.spec.mean, spec.mean)
+    np.testing.assert_array_equal(model.spec.scale, spec.scale)
+    logits = model.encoder.apply({"params": model.params}, inputs)
+    np.testing.assert_array_equal(logits, encoder.apply({"params": params}, inputs))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"num_bits": 8}, "model.json has 8 bits, params.safetensors 4"),
+        ({"encoder": "resnet"}, "encoder resnet is unknown, there are alexnet"),
+        ({"sha256": "0" * 64}, "params.safetensors is damaged, its SHA-256 differs"),
+        ({"options": {"depth": 3}}, "depth"),
+        ({"input": {}}, "no field 'mean'"),
+        ({"selections": {"two": {}}}, "'two'"),
+    ],
+)
+def test_model_files_that_do_not_fit(change, message, tmp_path):
+    saved_mlp(tmp_path)
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match=message) as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+def test_model_files_that_are_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"model\.json: No such file"):
+        load_model(tmp_path)
+    saved_mlp(tmp_path)
+    (tmp_path / "model.json").write_text("{")
+    with pytest.raises(UserError, match=r"model\.json is not JSON"):
+        load_model(tmp_path)

@@ -1,0 +1,127 @@
+"""Tables as Markdown, LaTeX and CSV."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from drlhash_jax.io.files import write_atomically
+from drlhash_jax.report.style import write_csv
+from drlhash_jax.report.tables import Cell, Table
+
+_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+}
+_MEASURED, _PUBLISHED = "Measured", "Published values, not measured here"
+_NOTE = "How these break ties, and what they divide by, is up to their sources: no comparison digit by digit."
+
+
+def _text(cell: Cell | None, common_n: bool) -> str:
+    """A number with its spread, and with its seeds unless the title says how many there are."""
+    if cell is None or cell.mean is None:
+        return "-"
+    text = f"{cell.mean:.3f}" if cell.sd is None else f"{cell.mean:.3f} ± {cell.sd:.3f}"
+    return text if common_n else f"{text} (n={cell.n})"
+
+
+def _source_numbers(table: Table) -> dict[str, int]:
+    """Sources of a table, numbered in order of appearance."""
+    sources = dict.fromkeys(method.source for method in table.methods if method.source)
+    return {source: number for number, source in enumerate(sources, 1)}
+
+
+def _lines(table: Table) -> list[list[str]]:
+    """Cells of a table's rows as text, methods first."""
+    common_n = len({cell.n for cell in table.cells.values()}) == 1
+    numbers = _source_numbers(table)
+    lines = []
+    for method in table.methods:
+        mark = f" [{numbers[method.source]}]" if method.source else ""
+        cells = [_text(table.cells.get((method, group, bits)), common_n) for group, bits in table.columns]
+        lines.append([method.name + mark, *cells])
+    return lines
+
+
+def _sources(table: Table) -> list[str]:
+    return [f"[{number}] {source}" for source, number in _source_numbers(table).items()]
+
+
+def to_markdown(table: Table) -> str:
+    """A table as Markdown, its title above and its sources below."""
+    several = len(table.groups) > 1
+    heads = [f"{group.dataset}, {bits} bits" if several else f"{bits} bits" for group, bits in table.columns]
+    rows = [["method", *heads], ["---"] + ["---:"] * len(heads), *_lines(table)]
+    text = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+    sources = "".join(f"\n{source}  " for source in _sources(table))
+    body = "\n".join(f"| {line} |" for line in text)
+    return f"{table.title}\n\n{body}\n" + (f"{sources}\n" if sources else "")
+
+
+def _escape(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def to_latex(table: Table) -> str:
+    """A table as LaTeX's table environment, with the rules of the package booktabs."""
+    heads, rules, start = [""], [], 2
+    for group in table.groups:
+        width = sum(other == group for other, _ in table.columns)
+        heads.append(f"\\multicolumn{{{width}}}{{c}}{{{_escape(str(group))}}}")
+        rules.append(f"\\cmidrule(lr){{{start}-{start + width - 1}}}")
+        start += width
+    bits = [f"{bits} bits" for _, bits in table.columns]
+    rows = [" & ".join(map(_escape, row)) + r" \\" for row in _lines(table)]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            f"\\caption{{{_escape(table.title)}}}",
+            f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+            r"\toprule",
+            " & ".join(heads) + r" \\",
+            " ".join(rules),
+            " & ".join(["method", *bits]) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            *(f"\\par {_escape(source)}" for source in _sources(table)),
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+_HEADER = ("block", "value", "dataset", "protocol", "map_at", "method", "bits", "mean", "sd", "n", "source")
+
+
+def _csv_rows(table: Table) -> list[tuple]:
+    block = "published" if table.published else "measured"
+    return [
+        (block, table.value, *group, method.name, bits, *cell, method.source)
+        for (method, group, bits), cell in table.cells.items()
+    ]
+
+
+def save_tables(stem: Path, measured: Sequence[Table], published: Sequence[Table] = ()) -> tuple[Path, Path, Path]:
+    """Writes tables to ``stem.md``, ``stem.tex`` and ``stem.csv``, published ones in a part of their own.
+
+    Args:
+      stem: path without ending; its folder is created if needed.
+      measured: as `result_tables` or `side_by_side` gives them.
+      published: as `published_tables` gives them.
+
+    Returns:
+      The three paths.
+    """
+    stem = Path(stem)
+    paths = tuple(stem.with_name(f"{stem.name}.{ending}") for ending in ("md", "tex", "csv"))
+    markdown = [f"## {_MEASURED}\n", *map(to_markdown, measured)]
+    latex = list(map(to_latex, measured))
+    if published:
+        markdown += [f"## {_PUBLISHED}\n", f"{_NOTE}\n", *map(to_markdown, published)]
+        latex += [f"% {_PUBLISHED}. {_NOTE}\n", *map(to_latex, published)]
+    for path, parts in zip(paths, (markdown, latex)):
+        write_atomically(path, lambda file, parts=parts: file.write("\n".join(parts).encode()))
+    write_csv(paths[2], _HEADER, [row for table in (*measured, *published) for row in _csv_rows(table)])
+    return paths

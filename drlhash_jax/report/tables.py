@@ -1,0 +1,374 @@
+"""Results of runs as tables in the form of the thesis's Tables 4.1 and 4.2, and what others have published.
+
+Numbers are compared only where they mean the same. A table's columns belong to one dataset, protocol and cut-off of
+mAP@R each; runs that define a number differently are refused by name, and so are runs that would be averaged over
+seeds but differ in more than the seed. Published values stay in tables of their own: nobody knows how they break
+ties.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from drlhash_jax.report.curves import Series
+from drlhash_jax.types import UserError
+
+SELECTOR_TITLES = {
+    "none": "trained at this length",
+    "ppo": "PPO",
+    "greedy": "greedy",
+    "best_of_random": "best of N",
+    "random": "random",
+    "first": "first p",
+    "entropy": "entropy",
+}
+# Fields of a configuration that may differ between the runs of one mean: they change no number of a row.
+_FREE_FIELDS = {
+    *("seed", "bits", "selectors", "last_stage", "train_direct", "parallel"),
+    *("data.path", "data.labels_path", "data.cache", "data.num_workers"),
+}
+_ROW_FIELDS = (
+    "method",
+    "selector",
+    "bits",
+    "pool_bits",
+    "dataset",
+    "protocol",
+    "seed",
+    "encoder",
+    "map_at",
+    "n_database",
+)
+
+
+class Run(NamedTuple):
+    """What a run says.
+
+    Attributes:
+      name: its directory.
+      rows: result rows of metrics.json.
+      definitions: field -> meaning, from metrics.json.
+      config: its configuration with dots in the names of fields; None if there is no config.json.
+    """
+
+    name: str
+    rows: list[dict]
+    definitions: dict[str, str]
+    config: dict[str, object] | None
+
+
+class Group(NamedTuple):
+    """What the columns of a table have in common.
+
+    Attributes:
+      dataset: its name.
+      protocol: name of the split.
+      map_at: ranks that count in mAP@R, "all", or "unstated" for published values.
+    """
+
+    dataset: str
+    protocol: str
+    map_at: str
+
+    def __str__(self) -> str:
+        cut = "mAP, cut-off unstated" if self.map_at == "unstated" else f"mAP@{self.map_at}"
+        return f"{self.dataset}, protocol {self.protocol}, {cut}"
+
+
+class Cell(NamedTuple):
+    """A number of a table.
+
+    Attributes:
+      mean: over seeds; None where a run has no number.
+      sd: standard deviation (n - 1); None for a single seed and for published values.
+      n: seeds; None for published values.
+    """
+
+    mean: float | None
+    sd: float | None
+    n: int | None
+
+
+class Method(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+      name: what is written there.
+      source: where its numbers were published; None if they were measured here.
+    """
+
+    name: str
+    source: str | None = None
+
+
+Cells = dict[tuple[Method, Group, int], Cell]
+
+
+class Table(NamedTuple):
+    """Methods by groups and code lengths.
+
+    Attributes:
+      value: field of the result rows that the numbers are.
+      methods: rows.
+      columns: pairs of a Group and a number of bits.
+      cells: (Method, Group, bits) -> Cell; what is missing is not known.
+    """
+
+    value: str
+    methods: tuple[Method, ...]
+    columns: tuple[tuple[Group, int], ...]
+    cells: Cells
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Groups of the columns, in their order."""
+        return tuple(dict.fromkeys(group for group, _ in self.columns))
+
+    @property
+    def published(self) -> bool:
+        """Whether the numbers are published ones, which no table mixes with measured ones."""
+        return self.methods[0].source is not None
+
+    @property
+    def title(self) -> str:
+        """What the numbers are, of what, and over how many seeds."""
+        what = "" if self.value == "map" else f"{self.value}: "
+        where = f"{what}{'; '.join(map(str, self.groups))}"
+        return f"published, not measured here: {where}" if self.published else f"{where}; {_seeds(self.cells)}"
+
+
+def _seeds(cells: Cells) -> str:
+    """How many seeds a table's numbers stand for, if they all stand for as many."""
+    counts = {cell.n for cell in cells.values()}
+    if counts == {1}:
+        return "one seed"
+    return f"mean ± sd (n - 1), n = {counts.pop()} seeds" if len(counts) == 1 else "mean ± sd (n - 1) over n seeds"
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict[str, object]:
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give directories of finished runs") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no object")
+    return value
+
+
+def read_run(workdir: Path) -> Run:
+    """Reads metrics.json and config.json of a run.
+
+    Args:
+      workdir: the run's directory.
+
+    Returns:
+      Run.
+
+    Raises:
+      UserError: not there, not readable, or a row without a field that a table needs.
+    """
+    workdir = Path(workdir)
+    metrics = _read_json(workdir / "metrics.json")
+    rows, definitions = metrics.get("results"), metrics.get("definitions")
+    if not isinstance(rows, list) or not isinstance(definitions, dict):
+        raise UserError(f"{workdir}/metrics.json has no results and definitions")
+    for number, row in enumerate(rows):
+        missing = [field for field in _ROW_FIELDS if not isinstance(row, dict) or field not in row]
+        if missing:
+            raise UserError(f"{workdir}/metrics.json, row {number}: no field {', '.join(missing)}")
+    config = None
+    if (workdir / "config.json").exists():
+        config = _flatten(_read_json(workdir / "config.json").get("config", {}))
+    return Run(str(workdir), rows, definitions, config)
+
+
+def _check_definitions(runs: Sequence[Run], value: str) -> None:
+    """Refuses runs that mean something else by the number, or by the mAP and the queries it rests on."""
+    for field in dict.fromkeys((value, "map", "map_at", "n_query")):
+        first = runs[0]
+        for run in runs[1:]:
+            if run.definitions.get(field) != first.definitions.get(field):
+                raise UserError(
+                    f"{first.name} and {run.name} define {field} differently "
+                    f"({first.definitions.get(field)!r}, {run.definitions.get(field)!r}): no table holds both"
+                )
+
+
+class _Entry(NamedTuple):
+    """A result row with the run it came from."""
+
+    run: Run
+    row: dict
+
+
+def _check_seeds(label: str, entries: Sequence[_Entry]) -> None:
+    """Refuses to average what differs in more than the seed, or one seed twice."""
+    first = entries[0]
+    seeds: dict[int, str] = {}
+    for run, row in entries:
+        other = seeds.setdefault(row["seed"], run.name)
+        if other != run.name or sum(each.run is run for each in entries) > 1:
+            raise UserError(f"{other} and {run.name} both give seed {row['seed']} of {label}: give each run once")
+        if row["n_database"] != first.row["n_database"]:
+            raise UserError(
+                f"{first.run.name} searched {first.row['n_database']} rows and {run.name} {row['n_database']}, both as "
+                f"{label}: no table holds both"
+            )
+        if run.config is None or first.run.config is None:
+            continue
+        fields = sorted((run.config.keys() | first.run.config.keys()) - _FREE_FIELDS)
+        differing = [field for field in fields if run.config.get(field) != first.run.config.get(field)]
+        if differing:
+            raise UserError(
+                f"{first.run.name} and {run.name} differ in {', '.join(differing[:5])}, not only in the seed: {label} "
+                "is no mean over both"
+            )
+
+
+def _group_of(row: dict) -> Group:
+    return Group(row["dataset"], row["protocol"], "all" if row["map_at"] is None else str(row["map_at"]))
+
+
+def _label(row: dict, encoders: Iterable[str]) -> str:
+    """Name of a row's method; the encoder belongs to it where there are several."""
+    title = SELECTOR_TITLES.get(row["selector"], row["selector"])
+    label = f"{row['method']}, {title}"
+    if row["selector"] != "none":
+        label += f" from {row['pool_bits']}"
+    return f"{label} ({row['encoder']})" if len(set(encoders)) > 1 else label
+
+
+def _cell(entries: Sequence[_Entry], value: str) -> Cell:
+    values = [row.get(value) for _, row in entries]
+    for (run, _), each in zip(entries, values):
+        if not isinstance(each, int | float | None):
+            raise UserError(f"{run.name}: {value} is {each!r}, not a number")
+    if None in values:
+        return Cell(None, None, len(values))
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Cell(float(np.mean(values)), sd, len(values))
+
+
+def result_tables(runs: Sequence[Run], value: str = "map") -> list[Table]:
+    """Tables of measured numbers: one for each dataset, protocol and cut-off.
+
+    Args:
+      runs: any number of them, see `read_run`.
+      value: field of the result rows, e.g. "map" or "precision_radius2".
+
+    Returns:
+      Tables in the order of the runs; rows in the order of their first result.
+
+    Raises:
+      UserError: no results; runs that define the numbers differently; one method and length with a seed twice, with
+        other rows searched, or with settings that differ in more than the seed.
+    """
+    if not any(run.rows for run in runs):
+        raise UserError("there are no result rows: give directories of finished runs")
+    if not any(value in row for run in runs for row in run.rows):
+        raise UserError(f"no result row has a field {value}")
+    _check_definitions(runs, value)
+    grouped: dict[Group, list[_Entry]] = {}
+    for run in runs:
+        for row in run.rows:
+            grouped.setdefault(_group_of(row), []).append(_Entry(run, row))
+    return [_measured_table(group, entries, value) for group, entries in grouped.items()]
+
+
+def _measured_table(group: Group, entries: Sequence[_Entry], value: str) -> Table:
+    encoders = {row["encoder"] for _, row in entries}
+    by_cell: dict[tuple[Method, Group, int], list[_Entry]] = {}
+    for entry in entries:
+        by_cell.setdefault((Method(_label(entry.row, encoders)), group, entry.row["bits"]), []).append(entry)
+    for (method, _, bits), of_cell in by_cell.items():
+        _check_seeds(f"{method.name}, {bits} bits on {group}", of_cell)
+    return _assemble(value, {key: _cell(of_cell, value) for key, of_cell in by_cell.items()})
+
+
+def _assemble(value: str, cells: Cells) -> Table:
+    methods = tuple(dict.fromkeys(method for method, _, _ in cells))
+    groups = dict.fromkeys(group for _, group, _ in cells)
+    columns = [(group, bits) for group in groups for bits in sorted({b for _, g, b in cells if g == group})]
+    return Table(value, methods, tuple(columns), cells)
+
+
+def side_by_side(tables: Sequence[Table]) -> Table:
+    """Several tables as one, the columns of one dataset beside those of another, as in the thesis's Table 4.1.
+
+    Args:
+      tables: of different datasets.
+
+    Returns:
+      Table.
+
+    Raises:
+      UserError: two of them are of one dataset, so differ in protocol or cut-off; they hold different numbers, or
+        measured and published ones.
+    """
+    if not tables:
+        raise UserError("there are no tables to put side by side")
+    for table in tables[1:]:
+        if (table.published, table.value) != (tables[0].published, tables[0].value):
+            raise UserError(f"no table holds both: {tables[0].title}; {table.title}")
+    groups = [group for table in tables for group in table.groups]
+    for place, group in enumerate(groups):
+        for other in groups[:place]:
+            if group.dataset == other.dataset:
+                raise UserError(f"no table holds both: {other}; {group}")
+    return _assemble(tables[0].value, {key: cell for table in tables for key, cell in table.cells.items()})
+
+
+def panels_of(tables: Sequence[Table]) -> dict[str, dict[str, Series]]:
+    """Tables as the panels of `plot_map_bits`: one a group, standard deviations as error bars where there are any."""
+    panels: dict[str, dict[str, Series]] = {}
+    for table in tables:
+        for group in table.groups:
+            panel = panels.setdefault(str(group), {})
+            for method in table.methods:
+                known = [(bits, table.cells.get((method, g, bits))) for g, bits in table.columns if g == group]
+                known = [(bits, cell) for bits, cell in known if cell is not None and cell.mean is not None]
+                if known:
+                    spread = [float("nan") if cell.sd is None else cell.sd for _, cell in known]
+                    error = None if np.all(np.isnan(spread)) else spread
+                    panel[method.name] = Series([bits for bits, _ in known], [cell.mean for _, cell in known], error)
+    return panels
+
+
+def published_tables(sources: Sequence[str] = ()) -> list[Table]:
+    """Numbers of the thesis and of the literature, one table for each dataset, protocol and cut-off.
+
+    The protocol is the one that the numbers were made under, as far as that can be told. It is not always the one of
+    the text they are printed in: the thesis describes 21 concepts of NUS-WIDE, but the baselines it quotes were
+    measured with 81.
+
+    Args:
+      sources: beginnings of the sources to take, e.g. "thesis"; empty for all.
+
+    Returns:
+      Tables, each number as printed, a row's source beside it.
+    """
+    text = resources.files(__package__).joinpath("published.csv").read_text(encoding="utf-8")
+    grouped: dict[Group, Cells] = {}
+    for row in csv.DictReader(text.splitlines()):
+        if sources and not row["source"].startswith(tuple(sources)):
+            continue
+        group = Group(row["dataset"], row["protocol"], row["map_at"])
+        method = Method(f"{row['method']} ({row['network']})", row["source"])
+        grouped.setdefault(group, {})[method, group, int(row["bits"])] = Cell(float(row["map"]), None, None)
+    if not grouped:
+        raise UserError(f"nothing published by {', '.join(sources)} is known here")
+    return [_assemble("map", cells) for cells in grouped.values()]
