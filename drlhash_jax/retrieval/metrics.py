@@ -76,7 +76,8 @@ def mean_average_precision(
       top_k: ranks that count (mAP@R); None for all.
       ties: "expected" is the exact mean over random orders of equal distances, "optimistic" and "pessimistic" its
         bounds, "stable" takes equal distances in database order.
-      denominator: "min" divides by min(relevant, top_k), "all" by the number of relevant rows.
+      denominator: "min" divides by min(relevant, top_k), "all" by the number of relevant rows, "retrieved" by the
+        number of relevant rows among the first top_k.
       axis_name: axis of the devices that share the queries; None for one device.
 
     Returns:
