@@ -179,7 +179,7 @@ def evaluate_queries(
     *,
     top_k: int | None = None,
     denominator: str = "min",
-    ranks: tuple[int, ...] = RANKS,
+    ranks: tuple[int, ...] | None = None,
     recall_levels: tuple[float, ...] = RECALL_LEVELS,
     chunk_size: int = CHUNK_SIZE,
     devices: parallel.Devices | None = None,
@@ -194,7 +194,8 @@ def evaluate_queries(
       database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
       top_k: ranks that count for average precision; None for all.
       denominator: "min", "all" or "retrieved", see `average_precision`.
-      ranks: N of precision, recall and NDCG, each between 1 and the size of the database.
+      ranks: N of precision, recall and NDCG, each between 1 and the size of the database; None for `RANKS` as far as
+        the database reaches.
       recall_levels: of the precision-recall curve, each in (0, 1].
       chunk_size: queries evaluated between two calls of `on_queries`; memory grows with it.
       devices: that share the queries; None for the default device.
@@ -210,6 +211,8 @@ def evaluate_queries(
         np.asarray(x) for x in (query_codes, database_codes, query_labels, database_labels)
     ]
     check_evaluation(*arrays, top_k)
+    if ranks is None:
+        ranks = tuple(rank for rank in RANKS if rank <= len(database_codes))
     for rank in ranks:
         check_rank("rank", rank, len(database_codes))
     for level in recall_levels:
