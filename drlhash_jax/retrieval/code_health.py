@@ -93,9 +93,10 @@ def bit_correlation(codes: np.ndarray) -> np.ndarray:
         block = codes[start : start + (1 << 16)].astype(np.float32)
         both += (block.T @ block).astype(np.int64)
     ones = np.diagonal(both)
-    spread = np.sqrt(ones.astype(np.float64) * (num_rows - ones))
+    variance = (ones * (num_rows - ones)).astype(np.float64)
     covariance = (num_rows * both - np.outer(ones, ones)).astype(np.float64)
-    scale = np.outer(spread, spread)
+    # One root of the product: equal bits get exactly 1.
+    scale = np.sqrt(np.outer(variance, variance))
     return np.divide(covariance, scale, out=np.full(both.shape, np.nan), where=scale > 0)
 
 
