@@ -13,7 +13,13 @@ from drlhash_jax.retrieval.code_health import (
     occupancy,
 )
 from drlhash_jax.retrieval.conventions import CONVENTIONS, Convention, reproduce_map
-from drlhash_jax.retrieval.counting import count_by_distance, hamming_distance, num_shared_labels, share_label
+from drlhash_jax.retrieval.counting import (
+    count_by_distance,
+    count_relevant,
+    hamming_distance,
+    num_shared_labels,
+    share_label,
+)
 from drlhash_jax.retrieval.curves import precision_at, precision_at_recall, radius_curve, recall_at
 from drlhash_jax.retrieval.evaluate import evaluate, stable_map
 from drlhash_jax.retrieval.gains import count_gains, discount_sums, ndcg_at
@@ -62,6 +68,7 @@ __all__ = [
     "collisions",
     "count_by_distance",
     "count_gains",
+    "count_relevant",
     "count_unlabelled",
     "discount_sums",
     "evaluate",

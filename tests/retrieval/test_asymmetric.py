@@ -98,3 +98,9 @@ def test_refuses_logits_that_are_not_finite(value):
     logits[2, 2] = value
     with pytest.raises(ValueError, match="query logits must be finite numbers"):
         asymmetric_queries(logits, *rest)
+
+
+def test_zero_has_no_sign():
+    # One bit, logit 0: the scores are 0 and, as a bare product, -0; they tie, and the first row leads.
+    got = asymmetric_queries(np.zeros((1, 1)), np.array([[0], [1]]), np.array([5]), np.array([5, 6]))
+    np.testing.assert_array_equal(got.average_precision, [1])

@@ -151,18 +151,18 @@ def test_functions_of_arrays_are_the_means():
 
 
 def test_golden_precision_at_recall():
-    levels = np.array([0.3, 1 / 3, 2 / 3, 1], np.float32)
+    levels = np.array([0.6, 1 / 3, 2 / 3, 1], np.float32)
     counts = DistanceCounts(
-        np.array([[1, 1, 1, 1, 1], [5, 0, 0, 0, 0], [3, 10, 7, 0, 0], [0, 2, 0, 3, 0]]),
-        np.array([[1, 0, 1, 1, 0], [3, 0, 0, 0, 0], [3, 0, 7, 0, 0], [0, 0, 0, 0, 0]]),
+        np.array([[1, 1, 1, 1, 1], [5, 0, 0, 0, 0], [15, 10, 10, 0, 0], [0, 2, 0, 3, 0]]),
+        np.array([[1, 0, 1, 1, 0], [3, 0, 0, 0, 0], [15, 0, 10, 0, 0], [0, 0, 0, 0, 0]]),
     )
     expected = [
-        # Hits at ranks 1, 3 and 4: .9 of a hit at rank .9, then one, two and three.
-        [1, 1, 2 / 3, 3 / 4],
+        # Hits at ranks 1, 3 and 4: 1.8 hits at rank 2.8, then one, two and three.
+        [1.8 / 2.8, 1, 2 / 3, 3 / 4],
         # All tied: 3/5 of a hit a rank.
         [3 / 5] * 4,
-        # Three of ten hits at rank 3, though .3 * 10 > 3 in float32; a third of a hit more at rank 13 + 1/3.
-        [1, (10 / 3) / (13 + 1 / 3), (20 / 3) / (13 + 11 / 3), 10 / 20],
+        # 15 of 25 hits at rank 15, though .6 * 25 > 15 in float32; 25/3 at that rank, 50/3 and 25 in the last block.
+        [1, 1, (50 / 3) / (25 + 5 / 3), 25 / 35],
         [0] * 4,
     ]
     np.testing.assert_allclose(jax.jit(precision_at_recall)(counts, levels), expected, rtol=1e-6)
