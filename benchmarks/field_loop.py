@@ -10,18 +10,26 @@ import numpy as np
 def argsort_map(
     query_codes: np.ndarray, database_codes: np.ndarray, query_labels: np.ndarray, database_labels: np.ndarray
 ) -> float:
-    """mAP over all ranks for {0, 1} codes and integer labels."""
-    query_signs = 2.0 * query_codes.astype(np.float32) - 1.0
+    """mAP over all ranks for {0, 1} codes and integer labels, or multi-hot ones given as float32."""
+    return asymmetric_argsort_map(
+        2.0 * query_codes.astype(np.float32) - 1.0, database_codes, query_labels, database_labels
+    )
+
+
+def asymmetric_argsort_map(
+    query_logits: np.ndarray, database_codes: np.ndarray, query_labels: np.ndarray, database_labels: np.ndarray
+) -> float:
+    """The same for real-valued queries, float32 ``[Q, K]``."""
     database_signs = (2.0 * database_codes.astype(np.float32) - 1.0).T.copy()
-    num_bits = query_codes.shape[1]
+    num_bits = database_codes.shape[1]
     total = 0.0
-    for signs, label in zip(query_signs, query_labels, strict=True):
-        distance = 0.5 * (num_bits - signs @ database_signs)
-        relevant = (database_labels == label)[np.argsort(distance)]
-        ranks = np.flatnonzero(relevant) + 1.0
+    for logits, label in zip(query_logits, query_labels, strict=True):
+        distance = 0.5 * (num_bits - logits @ database_signs)
+        relevant = database_labels == label if database_labels.ndim == 1 else database_labels @ label > 0
+        ranks = np.flatnonzero(relevant[np.argsort(distance)]) + 1.0
         if len(ranks):
             total += np.mean(np.arange(1, len(ranks) + 1) / ranks)
-    return total / len(query_codes)
+    return total / len(query_logits)
 
 
 def counting_map(

@@ -14,58 +14,12 @@ import chex
 import jax.numpy as jnp
 
 from drlhash_jax import parallel
+from drlhash_jax.retrieval import retrieved
+from drlhash_jax.retrieval.block_sums import block_sums, hits_in_a_row
 from drlhash_jax.types import Array, DistanceCounts
 
 TIES = ("expected", "optimistic", "pessimistic")
-DENOMINATORS = ("min", "all")
-
-# Terms that are summed one by one; from here on the series of the harmonic numbers is exact in float32.
-_EXPLICIT_TERMS = 8
-
-
-def _series_rest(x: Array) -> Array:
-    """1/(24 x^2) - 7/(960 x^4), the tail of H(n) - gamma - ln(x) at x = n + 1/2."""
-    return 1.0 / (24.0 * x**2) - 7.0 / (960.0 * x**4)
-
-
-def _x_minus_log1p(x: Array) -> Array:
-    """x - ln(1 + x), by its series where the difference would cancel."""
-    series = 1 / 2 + x * (-1 / 3 + x * (1 / 4 + x * (-1 / 5 + x * (1 / 6 + x * (-1 / 7 + x / 8)))))
-    return jnp.where(x < 0.1, x**2 * series, x - jnp.log1p(x))
-
-
-def block_sums(start: Array, length: Array) -> tuple[Array, Array]:
-    """S1 = sum of 1 / (start + i) and S2 = sum of (i - 1) / (start + i) over i = 1 .. length.
-
-    S1 is a difference of harmonic numbers, and a difference of tabulated ones loses all digits when start >> length;
-    so does S2 = length - (start + 1) S1. The first terms are added one by one, and the rest, with C = start + 8,
-    T = length - 8 and x = T / (C + 1/2), follows from H(n) = ln(n + 1/2) + gamma + rest(n + 1/2):
-
-        S1 = ln(1 + x) + d,   S2 = (C + 1/2) (x - ln(1 + x)) - 1/2 ln(1 + x) - (C + 1) d,
-
-    where d is the difference of the rests. Every sum here has a relative error of a few float32 roundings.
-
-    Args:
-      start: integer ``[...]``, not negative.
-      length: integer ``[...]``, not negative.
-
-    Returns:
-      float32 ``[...]`` each.
-    """
-    s1 = jnp.zeros(jnp.broadcast_shapes(start.shape, length.shape), jnp.float32)
-    s2 = s1
-    for i in range(1, _EXPLICIT_TERMS + 1):
-        term = jnp.where(i <= length, 1.0 / (start + i).astype(jnp.float32), 0.0)
-        s1 += term
-        s2 += (i - 1.0) * term
-    rest = jnp.maximum(length - _EXPLICIT_TERMS, 0).astype(jnp.float32)
-    low = (start + _EXPLICIT_TERMS).astype(jnp.float32) + 0.5
-    x = rest / low
-    tails = jnp.where(rest > 0, _series_rest(low + rest) - _series_rest(low), 0.0)
-    rest_s1 = jnp.log1p(x) + tails
-    rest_s2 = low * _x_minus_log1p(x) - 0.5 * jnp.log1p(x) - (low + 0.5) * tails
-    # The rest's terms are counted from its own start: (i - 1) = (j - 1) + _EXPLICIT_TERMS.
-    return s1 + rest_s1, s2 + rest_s2 + _EXPLICIT_TERMS * rest_s1
+DENOMINATORS = ("min", "all", "retrieved")
 
 
 def _expected_block(c: Array, r: Array, C: Array, R: Array, T: Array) -> Array:
@@ -75,22 +29,21 @@ def _expected_block(c: Array, r: Array, C: Array, R: Array, T: Array) -> Array:
     return share * ((R + 1) * s1 + other_share * s2)
 
 
-def _hits_in_a_row(hits: Array, C: Array, R: Array) -> Array:
-    """Sum of (R + i) / (C + i) over i = 1 .. hits: relevant rows one after the other."""
-    s1, s2 = block_sums(C, hits)
-    return (R + 1) * s1 + s2
-
-
 def _optimistic_block(c: Array, r: Array, C: Array, R: Array, T: Array) -> Array:
-    return _hits_in_a_row(jnp.minimum(r, T), C, R)
+    return hits_in_a_row(jnp.minimum(r, T), C, R)
 
 
 def _pessimistic_block(c: Array, r: Array, C: Array, R: Array, T: Array) -> Array:
     misses = c - r
-    return _hits_in_a_row(jnp.maximum(T - misses, 0), C + misses, R)
+    return hits_in_a_row(jnp.maximum(T - misses, 0), C + misses, R)
 
 
 _BLOCKS = {"expected": _expected_block, "optimistic": _optimistic_block, "pessimistic": _pessimistic_block}
+_OVER_RETRIEVED = {
+    "expected": retrieved.expected,
+    "optimistic": retrieved.optimistic,
+    "pessimistic": retrieved.pessimistic,
+}
 
 
 def average_precision(
@@ -102,7 +55,8 @@ def average_precision(
       counts: int32 counts ``[..., D]``.
       top_k: ranks that count; None for all.
       ties: "expected" over random tie order, or the bounds "optimistic" and "pessimistic".
-      denominator: "min" divides by min(relevant rows, top_k), "all" by the number of relevant rows.
+      denominator: "min" divides by min(relevant rows, top_k), "all" by the number of relevant rows, "retrieved" by
+        the number of relevant rows among the first top_k, which depends on the order of ties (see `retrieved`).
 
     Returns:
       float32 ``[...]``; 0 where no row is relevant (`has_relevant` tells).
@@ -112,30 +66,34 @@ def average_precision(
     """
     if ties not in TIES:
         raise ValueError(f"ties={ties!r}: choose one of {', '.join(TIES)}")
+    check_cut(top_k, denominator)
     c, r = counts
     chex.assert_equal_shape([c, r])
     C = jnp.cumsum(c, axis=-1) - c
     R = jnp.cumsum(r, axis=-1) - r
     T = c if top_k is None else jnp.clip(top_k - C, 0, c)
-    precisions = jnp.sum(_BLOCKS[ties](c, r, C, R, T), axis=-1)
-    return precisions / best_possible(counts, top_k, denominator)
+    sums = _BLOCKS[ties](c, r, C, R, T)
+    if denominator == "retrieved" and top_k is not None:
+        return _OVER_RETRIEVED[ties](retrieved.find_cut_block(c, r, top_k, sums), top_k)
+    return jnp.sum(sums, axis=-1) / best_possible(counts, top_k, denominator)
 
 
-def best_possible(counts: DistanceCounts, top_k: int | None, denominator: str) -> Array:
-    """What a sum of precisions is divided by: int32 ``[...]``, at least 1.
-
-    Args:
-      counts: int32 counts ``[..., D]``.
-      top_k: ranks that count; None for all.
-      denominator: see `average_precision`.
-
-    Raises:
-      ValueError: unknown `denominator`, or top_k < 1.
-    """
+def check_cut(top_k: int | None, denominator: str) -> None:
+    """Raises ValueError for an unknown `denominator` and for top_k < 1."""
     if denominator not in DENOMINATORS:
         raise ValueError(f"denominator={denominator!r}: choose one of {', '.join(DENOMINATORS)}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k={top_k}: must be at least 1, or None for all ranks")
+
+
+def best_possible(counts: DistanceCounts, top_k: int | None, denominator: str) -> Array:
+    """What a sum of precisions is divided by where the order of ties does not matter: int32 ``[...]``, at least 1.
+
+    Args:
+      counts: int32 counts ``[..., D]``.
+      top_k: ranks that count; None for all.
+      denominator: "min" or "all", see `average_precision`; "retrieved" is "all" when all ranks count.
+    """
     relevant = jnp.sum(counts.relevant, axis=-1)
     if denominator == "min" and top_k is not None:
         relevant = jnp.minimum(relevant, top_k)

@@ -42,6 +42,19 @@ def share_label(query: Array, database: Array) -> Array:
     return jnp.any((query[None] & database) != 0, axis=-1)
 
 
+def num_shared_labels(query: Array, database: Array) -> Array:
+    """Number of labels that rows share with one query: int32 ``[N]``, arguments as in `share_label`."""
+    if database.ndim == 1:
+        return share_label(query, database).astype(jnp.int32)
+    return jnp.sum(jax.lax.population_count(query[None] & database).astype(jnp.int32), axis=-1)
+
+
+def count_relevant(query_labels: Array, database: PackedRows) -> Array:
+    """Relevant rows of the whole database: int32 ``[Q]`` for packed query labels ``[Q]`` or ``[Q, W]``."""
+    count = lambda label: jnp.sum(jnp.where(share_label(label, database.labels), database.weights, 0))
+    return jax.lax.map(count, query_labels)
+
+
 def count_by_distance(
     query: PackedRows, database: PackedRows, *, max_distance: int, bit_mask: Array | None = None
 ) -> DistanceCounts:

@@ -48,6 +48,32 @@ def recall_at(counts: DistanceCounts, ranks: Array) -> Array:
     return _expected_hits(counts, ranks) / jnp.maximum(relevant, 1)
 
 
+def precision_at_recall(counts: DistanceCounts, levels: Array) -> Array:
+    """Expected precision where the expected recall reaches each level.
+
+    The expected number of hits grows linearly inside a block, so a level L of R_tot relevant rows is reached at the
+    real-valued rank n = C_d + c_d (L R_tot - R_d) / r_d, with precision L R_tot / n. Without ties and with a whole
+    L R_tot that is the precision at the rank of that hit. Nothing is interpolated between levels.
+
+    Args:
+      counts: int32 counts ``[..., D]``.
+      levels: float32 ``[L]``, each in (0, 1].
+
+    Returns:
+      float32 ``[..., L]``; 0 where no row is relevant.
+    """
+    c, r = (x[..., None, :] for x in counts)
+    wanted = jnp.sum(r, axis=-1) * jnp.expand_dims(levels, range(counts.total.ndim - 1))
+    end = jnp.cumsum(r, axis=-1)
+    # Levels are rounded, .3 * 10 > 3 among them, and must not slip into the next block for it.
+    reached = (end >= wanted[..., None] * (1 - 1e-6)) & (r > 0)
+    block = jnp.argmax(reached, axis=-1, keepdims=True)
+    pick = lambda x: jnp.take_along_axis(x, block, axis=-1)[..., 0]
+    share = jnp.clip((wanted - pick(end - r)) / jnp.maximum(pick(r), 1), 0, 1)
+    rank = pick(jnp.cumsum(c, axis=-1) - c) + share * pick(c)
+    return jnp.where(jnp.any(reached, axis=-1), wanted / jnp.maximum(rank, wanted), 0.0)
+
+
 def radius_curve(counts: DistanceCounts) -> RadiusCurve:
     """Precision and recall within every Hamming radius 0 .. D - 1, for counts ``[..., D]``."""
     found = jnp.cumsum(counts.total, axis=-1)

@@ -23,6 +23,24 @@ def _padded_size(num_rows: int) -> int:
     return -(-num_rows // step) * step
 
 
+def _pack_labels(labels: np.ndarray) -> np.ndarray:
+    """NumPy twin of `packing.pack_labels`."""
+    return labels.astype(np.int32) if labels.ndim == 1 else _pack_words(labels != 0)
+
+
+def pack_in_order(codes: np.ndarray, labels: np.ndarray) -> PackedRows:
+    """Packs codes and labels row by row, on the host and without the room that `metrics.pack_rows` takes.
+
+    Args:
+      codes: {0, 1} array ``[N, K]``.
+      labels: integer ``[N]`` or multi-hot ``[N, C]``.
+
+    Returns:
+      PackedRows of N rows, each of weight 1.
+    """
+    return PackedRows(_pack_words(codes), _pack_labels(labels), np.ones(len(codes), np.int32))
+
+
 def pack_distinct(codes: np.ndarray, labels: np.ndarray) -> PackedRows:
     """Packs codes and labels, equal rows merged into one with their number as its weight.
 
@@ -34,12 +52,11 @@ def pack_distinct(codes: np.ndarray, labels: np.ndarray) -> PackedRows:
       PackedRows of at most N rows (plus padding of weight 0), in no particular order.
     """
     words = _pack_words(np.asarray(codes))
-    labels = np.asarray(labels)
-    label_words = labels.astype(np.int32).view(np.uint32)[:, None] if labels.ndim == 1 else _pack_words(labels != 0)
+    label_rows = _pack_labels(np.asarray(labels))
+    label_words = label_rows.view(np.uint32)[:, None] if label_rows.ndim == 1 else label_rows
     rows = np.ascontiguousarray(np.concatenate([words, label_words], axis=1))
     # Sorting rows as opaque bytes is several times faster than np.unique(axis=0) on columns.
     _, first, weights = np.unique(rows.view(f"V{rows.itemsize * rows.shape[1]}"), return_index=True, return_counts=True)
     padding = _padded_size(len(first)) - len(first)
     pad = lambda x: np.concatenate([x, np.zeros((padding, *x.shape[1:]), x.dtype)])
-    label_rows = labels.astype(np.int32) if labels.ndim == 1 else label_words
     return PackedRows(pad(words[first]), pad(label_rows[first]), pad(weights.astype(np.int32)))

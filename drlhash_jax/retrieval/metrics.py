@@ -10,7 +10,8 @@ from drlhash_jax import parallel
 from drlhash_jax.retrieval.average_precision import TIES as BLOCK_TIES
 from drlhash_jax.retrieval.average_precision import average_precision, has_relevant, mean_over_queries
 from drlhash_jax.retrieval.counting import count_by_distance
-from drlhash_jax.retrieval.curves import precision_at, radius_curve
+from drlhash_jax.retrieval.curves import precision_at, precision_at_recall, radius_curve, recall_at
+from drlhash_jax.retrieval.gains import count_gains, discount_sums, ndcg_at
 from drlhash_jax.retrieval.packing import pack_labels, pack_words
 from drlhash_jax.retrieval.stable_order import stable_average_precision
 from drlhash_jax.types import Array, DistanceCounts, PackedRows, RetrievalMetrics
@@ -76,7 +77,8 @@ def mean_average_precision(
       top_k: ranks that count (mAP@R); None for all.
       ties: "expected" is the exact mean over random orders of equal distances, "optimistic" and "pessimistic" its
         bounds, "stable" takes equal distances in database order.
-      denominator: "min" divides by min(relevant, top_k), "all" by the number of relevant rows.
+      denominator: "min" divides by min(relevant, top_k), "all" by the number of relevant rows, "retrieved" by the
+        number of relevant rows among the first top_k.
       axis_name: axis of the devices that share the queries; None for one device.
 
     Returns:
@@ -107,6 +109,99 @@ def precision_at_n(
     """
     counts, weights = _count(query_codes, database_codes, query_labels, database_labels)
     return _mean_columns(precision_at(counts, jnp.asarray(ranks)), counts, weights)
+
+
+def recall_at_n(
+    query_codes: Array, database_codes: Array, query_labels: Array, database_labels: Array, ranks: Array
+) -> Array:
+    """Mean expected share of the relevant rows among the first n (recall@N); the rest is as in `precision_at_n`."""
+    counts, weights = _count(query_codes, database_codes, query_labels, database_labels)
+    return _mean_columns(recall_at(counts, jnp.asarray(ranks)), counts, weights)
+
+
+def precision_recall_by_rank(
+    query_codes: Array, database_codes: Array, query_labels: Array, database_labels: Array, ranks: Array
+) -> tuple[Array, Array]:
+    """The precision-recall curve along a grid of ranks: mean precision and mean recall among the first n rows.
+
+    The arguments, and the errors, are those of `precision_at_n`.
+
+    Returns:
+      precision float32 ``[M]`` and recall float32 ``[M]``.
+    """
+    counts, weights = _count(query_codes, database_codes, query_labels, database_labels)
+    ranks = jnp.asarray(ranks)
+    mean = lambda values: _mean_columns(values, counts, weights)
+    return mean(precision_at(counts, ranks)), mean(recall_at(counts, ranks))
+
+
+def precision_at_recall_levels(
+    query_codes: Array, database_codes: Array, query_labels: Array, database_labels: Array, levels: Array
+) -> Array:
+    """The precision-recall curve along a grid of recalls: mean precision where each query's recall reaches the level.
+
+    See `curves.precision_at_recall` for ties. The other arguments, and the errors, are those of
+    `mean_average_precision`.
+
+    Args:
+      query_codes: {0, 1} array ``[Q, K]``.
+      database_codes: {0, 1} array ``[N, K]``.
+      query_labels: integer ``[Q]`` or multi-hot ``[Q, C]``.
+      database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      levels: float32 ``[L]``, each in (0, 1].
+
+    Returns:
+      float32 ``[L]``.
+    """
+    counts, weights = _count(query_codes, database_codes, query_labels, database_labels)
+    return _mean_columns(precision_at_recall(counts, jnp.asarray(levels)), counts, weights)
+
+
+def ndcg_at_n(
+    query_codes: Array,
+    database_codes: Array,
+    query_labels: Array,
+    database_labels: Array,
+    ranks: Array,
+    *,
+    max_shared: int | None = None,
+) -> Array:
+    """Mean expected NDCG among the first n rows, the gain of a row being its number of shared labels (see `gains`).
+
+    Args:
+      query_codes: {0, 1} array ``[Q, K]``.
+      database_codes: {0, 1} array ``[N, K]``.
+      query_labels: integer ``[Q]`` or multi-hot ``[Q, C]``.
+      database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      ranks: int32 ``[M]``, each at least 1.
+      max_shared: labels that a query can share at most; None for C, which costs more memory. 1 for integer labels.
+
+    Returns:
+      float32 ``[M]``; NaN when no query has a relevant row.
+    """
+    query, database = _pack_pair(query_codes, database_codes, query_labels, database_labels)
+    if query_labels.ndim == 1:
+        max_shared = 1
+    elif max_shared is None:
+        max_shared = query_labels.shape[1]
+    gains = count_gains(query, database, max_distance=query_codes.shape[1], max_shared=max_shared)
+    values = ndcg_at(gains, jnp.asarray(ranks), jnp.asarray(discount_sums(len(database_codes))))
+    return _mean_columns(values, gains.counts, query.weights)
+
+
+def precision_by_radius(
+    query_codes: Array, database_codes: Array, query_labels: Array, database_labels: Array
+) -> tuple[Array, Array]:
+    """P@H<=r for every radius r = 0 .. K: mean precision, an empty ball counting 0, and the share of empty balls.
+
+    The arguments, and the errors, are those of `mean_average_precision`.
+
+    Returns:
+      precision float32 ``[K + 1]`` and share of empty balls float32 ``[K + 1]``.
+    """
+    counts, weights = _count(query_codes, database_codes, query_labels, database_labels)
+    curve = radius_curve(counts)
+    return _mean_columns(curve.precision, counts, weights), _mean_columns(curve.empty, counts, weights)
 
 
 def precision_recall_curve(

@@ -9,7 +9,9 @@ import pytest
 
 from drlhash_jax.retrieval import (
     count_by_distance,
+    count_relevant,
     mean_average_precision,
+    pack_labels,
     pack_rows,
     precision_at,
     precision_at_n,
@@ -182,6 +184,15 @@ def test_counts_equal_loop(kind, num_bits):
     np.testing.assert_array_equal(np.asarray(counts.relevant)[kept], hits)
     assert (np.asarray(counts.total).sum(axis=1) == NUM_ROWS).all()
     assert 0 < kept.sum() < NUM_QUERIES  # some queries have nothing relevant
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_relevant_rows_are_counted_by_weight(kind):
+    query, database, query_labels, labels = make_data(4, kind, seed=1)
+    weights = np.arange(NUM_ROWS) % 3
+    got = count_relevant(pack_labels(query_labels), pack_rows(database, labels, jnp.asarray(weights)))
+    expected = [sum(w for other, w in zip(labels, weights) if is_similar(label, other)) for label in query_labels]
+    np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
