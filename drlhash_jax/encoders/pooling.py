@@ -9,9 +9,9 @@ from drlhash_jax.types import Array
 def max_pool(x: Array, window: int, stride: int) -> Array:
     """Largest value of each window, without padding.
 
-    As the maximum of one strided slice for each place in the window. The gradient of XLA's windowed maximum scatters one
-    value at a time and takes five to ten times as long on CPUs, a seventh of AlexNet's training step. Equal values
-    share the gradient; behind a ReLU those are zeros, which pass none on.
+    As the maximum of one strided slice for each place in the window. The gradient of XLA's windowed maximum scatters
+    one value at a time and takes five to ten times as long on CPUs, a seventh of AlexNet's training step. Equal
+    values share the gradient; behind a ReLU those are zeros, which pass none on.
 
     Args:
       x: ``[B, H, W, channels]``.
