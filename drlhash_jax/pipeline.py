@@ -172,27 +172,30 @@ def _heldout_codes(run: _Run, targets: np.ndarray) -> np.ndarray:
     num_folds = run.config.reward.num_folds
     name = lambda fold: f"crossfit_{num_bits:03d}_{fold}"
 
-    def on_epoch(fold: int, epoch: int, loss: float) -> None:
-        run.workdir.metrics.write(name(fold), epoch, loss=loss)
-        progress.update(fold * settings.num_epochs + epoch + 1, f"loss {loss:.4f}")
+    def run_fold(fold: int, fit: Callable[..., np.ndarray]) -> np.ndarray:
+        def compute(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+            with io.StageProgress(f"cross-fit, {fold + 1} of {num_folds} folds", settings.num_epochs) as progress:
 
-    def run_fold(fold: int, fit: Callable[[Checkpoint], np.ndarray]) -> np.ndarray:
-        return run.workdir.stage(name(fold), lambda checkpoint: {"codes": fit(checkpoint)})["codes"]
+                def on_epoch(epoch: int, loss: float) -> None:
+                    run.workdir.metrics.write(name(fold), epoch, loss=loss)
+                    progress.update(epoch + 1, f"loss {loss:.4f}")
 
-    with io.StageProgress(f"cross-fit, {num_folds} folds", num_folds * settings.num_epochs) as progress:
-        return mapping.cross_fit_codes(
-            run.key("crossfit"),
-            _encoder(run, num_bits),
-            run.train_inputs,
-            targets,
-            run.spec,
-            settings,
-            num_folds,
-            on_epoch,
-            run.pretrained,
-            run.devices,
-            run_fold,
-        )
+                return {"codes": fit(on_epoch, checkpoint)}
+
+        return run.workdir.stage(name(fold), compute)["codes"]
+
+    return mapping.cross_fit_codes(
+        run.key("crossfit"),
+        _encoder(run, num_bits),
+        run.train_inputs,
+        targets,
+        run.spec,
+        settings,
+        num_folds,
+        run.pretrained,
+        run.devices,
+        run_fold,
+    )
 
 
 class _Encoded(NamedTuple):

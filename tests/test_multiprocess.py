@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +86,74 @@ def test_two_processes_share_a_run(tmp_path):
     _, errors = again.communicate(timeout=300)
     assert again.returncode == 0, errors
     assert "done in" not in errors
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path):
+    arguments = [
+        *("--config=configs/smoke.py", "--config.last_stage=mapping", "--config.mapping.num_epochs=200"),
+        *("--config.target_codes.num_epochs=5", "--config.checkpoint_seconds=0", f"--workdir={tmp_path / 'run'}"),
+    ]
+
+    def start():
+        port = free_port()
+        processes = []
+        for number in range(2):
+            told = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={number}"]
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "drlhash_jax.main", *arguments, *told],
+                    cwd=ROOT,
+                    env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        return processes
+
+    positions = lambda: sorted(int(path.stem) for path in (tmp_path / "run/checkpoints/mapping_016").glob("*.json"))
+    first = start()
+    while not positions():
+        assert all(process.poll() is None for process in first)
+        time.sleep(0.05)
+    first[1].send_signal(signal.SIGTERM)
+    errors = [process.communicate(timeout=120)[1] for process in first]
+    assert [process.returncode for process in first] == [75, 75], errors
+    assert "a signal to another process: stopped in stage mapping_016" in errors[0]
+    saved = positions()[-1]
+    assert 0 < saved < 800
+    # Going on, and stopped again, both begin where they were.
+    second = start()
+    while positions()[-1] <= saved:
+        assert all(process.poll() is None for process in second)
+        time.sleep(0.05)
+    second[0].send_signal(signal.SIGUSR1)
+    errors = [process.communicate(timeout=120)[1] for process in second]
+    assert [process.returncode for process in second] == [75, 75], errors
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    epochs = [row["step"] for row in rows if row["stage"] == "mapping_016"]
+    # Four batches an epoch.
+    assert epochs == list(range(positions()[-1] // 4))
+
+
+@pytest.mark.slow
+def test_a_mistake_seen_by_one_process_ends_both(tmp_path):
+    (tmp_path / "notes.txt").write_text("of somebody else")
+    port = free_port()
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "drlhash_jax.main", "--config=configs/smoke.py", f"--workdir={tmp_path}"),
+                *(f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={number}"),
+            ],
+            cwd=ROOT,
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [1, 1]
+    assert all("holds other files and no run" in text for text in errors)

@@ -4,6 +4,7 @@ import chex
 import flax.linen as nn
 
 from drlhash_jax.encoders.initializers import flat_lecun_normal
+from drlhash_jax.encoders.pooling import max_pool
 from drlhash_jax.types import Array
 
 
@@ -41,7 +42,7 @@ class AlexNet(nn.Module):
             dtype=self.compute_dtype,
             name=name,
         )
-        pool = lambda x: nn.max_pool(x, (3, 3), strides=(2, 2))
+        pool = lambda x: max_pool(x, window=3, stride=2)
         x = pool(nn.relu(conv("conv1", 64, 11, 4, 2)(images)))
         x = pool(nn.relu(conv("conv2", 192, 5, 1, 2)(x)))
         x = nn.relu(conv("conv3", 384, 3, 1, 1)(x))

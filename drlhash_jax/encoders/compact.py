@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from drlhash_jax.encoders.initializers import flat_lecun_normal
+from drlhash_jax.encoders.pooling import max_pool
 from drlhash_jax.types import Array
 
 
@@ -43,7 +44,7 @@ class Compact(nn.Module):
                 x = conv(x)
                 x = nn.relu(nn.GroupNorm(num_groups=8, dtype=dtype, name=f"norm{stage}_{layer}")(x))
             if stage < 2:
-                x = nn.max_pool(x, (2, 2), strides=(2, 2))
+                x = max_pool(x, window=2, stride=2)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         return nn.Dense(self.num_outputs, dtype=dtype, name="head")(x).astype(jnp.float32)

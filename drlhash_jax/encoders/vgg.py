@@ -7,6 +7,7 @@ import flax.linen as nn
 
 from drlhash_jax.encoders.frozen_norm import FrozenBatchNorm
 from drlhash_jax.encoders.initializers import flat_lecun_normal
+from drlhash_jax.encoders.pooling import max_pool
 from drlhash_jax.types import Array
 
 # Width and number of the 3x3 convolutions before each halving of the resolution (configuration E of the paper).
@@ -40,7 +41,7 @@ class VGG19(nn.Module):
                 if self.batch_norm:
                     x = FrozenBatchNorm(1e-5, dtype, name=f"norm{stage}_{layer}")(x)
                 x = nn.relu(x)
-            x = nn.max_pool(x, (2, 2), strides=(2, 2))
+            x = max_pool(x, window=2, stride=2)
         # Channels first before flattening, the order in which published weights store the first dense layer.
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
         for name in ("dense1", "dense2"):

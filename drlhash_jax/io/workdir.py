@@ -185,9 +185,12 @@ class Workdir:
           FloatingPointError: from compute; the message begins with the stage's name.
         """
         finished = from_first_process(self._finished(name) if self._first else None)
-        if finished is not None:
-            return finished
         saved = StageCheckpoints(self.path / "checkpoints" / name, self._flat_config)
+        if finished is not None:
+            # A kill may have come between the end of the stage and the removal of its states.
+            if self._first:
+                saved.clear()
+            return finished
         saver = StageSaver(name, saved, self.metrics, self._flat_config["checkpoint_seconds"], self._stop_requested)
         try:
             arrays = from_first_process(compute(Checkpoint(saver.restore, saver.offer)))

@@ -5,7 +5,6 @@ perfectly, and a reward computed on them tells nothing. Cross-fitting splits the
 all folds but one, and encodes that one; the folds share the target codes, so their bits mean the same.
 """
 
-import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -33,10 +32,9 @@ def cross_fit_codes(
     spec: InputSpec,
     settings: MappingSettings,
     num_folds: int,
-    on_epoch: Callable[[int, int, float], None] = lambda fold, epoch, loss: None,
     pretrained: dict | None = None,
     devices: parallel.Devices | None = None,
-    run_fold: Callable[[int, Callable[[Checkpoint], np.ndarray]], np.ndarray] = lambda fold, fit: fit(NO_CHECKPOINT),
+    run_fold: Callable[[int, Callable[..., np.ndarray]], np.ndarray] = lambda fold, fit: fit(),
 ) -> np.ndarray:
     """Out-of-fold codes of every training row.
 
@@ -48,10 +46,10 @@ def cross_fit_codes(
       spec: normalisation of the inputs.
       settings: MappingSettings of each fit.
       num_folds: number of encoders to fit, at least 2.
-      on_epoch: called after each epoch with the fold, the epoch and the mean loss.
       pretrained: what every fit starts from, see `fit_encoder`.
       devices: see `fit_encoder`.
-      run_fold: called with a fold and the function that computes its codes, which it may do or have done before.
+      run_fold: called with a fold and the function of (on_epoch, checkpoint), as in `fit_encoder`, that computes its
+        codes; returns the codes, which may have been computed before.
 
     Returns:
       uint8 ``[n, K]``.
@@ -61,7 +59,11 @@ def cross_fit_codes(
     heldout = np.zeros_like(codes)
     for fold in range(num_folds):
 
-        def fit(checkpoint: Checkpoint, fold: int = fold) -> np.ndarray:
+        def fit(
+            on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+            checkpoint: Checkpoint = NO_CHECKPOINT,
+            fold: int = fold,
+        ) -> np.ndarray:
             params = fit_encoder(
                 jax.random.fold_in(fit_key, fold),
                 encoder,
@@ -70,7 +72,7 @@ def cross_fit_codes(
                 np.flatnonzero(folds != fold),
                 spec,
                 settings,
-                functools.partial(on_epoch, fold),
+                on_epoch,
                 pretrained,
                 devices,
                 checkpoint,

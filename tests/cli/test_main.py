@@ -40,7 +40,7 @@ def smoke(tmp_path_factory):
 def test_run_writes_every_artefact(smoke):
     workdir, done = smoke
     assert done.returncode == 0, done.stderr
-    names = {path.name for path in workdir.iterdir()}
+    names = {path.name for path in workdir.iterdir() if path.name != ".lock"}
     assert names == {
         *("checkpoints", "codes", "config.json", "metrics.json", "metrics.jsonl", "model", "run.json"),
         *("selection.json", "split.npz"),
@@ -78,7 +78,7 @@ def test_selection_file_is_consistent(smoke):
     # Greedy: 16 + 15 + 14 + 13; PPO: 10 updates of 4 environments and one most probable episode.
     assert evaluations["greedy", 4] == 58 and evaluations["ppo", 4] == 50
     curve = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in curve if row["stage"] == "selection_004"] == list(range(10))
+    assert [row["step"] for row in curve if row["stage"] == "selection_004_ppo"] == list(range(10))
 
 
 @pytest.mark.slow

@@ -2,12 +2,14 @@
 
 import json
 import logging as standard_logging
+import time
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from drlhash_jax.io import Workdir
-from drlhash_jax.types import UserError
+from drlhash_jax.types import RunStoppedError, UserError
 
 CONFIG = {
     "seed": 3,
@@ -85,6 +87,75 @@ def test_a_kill_between_the_arrays_and_their_record(tmp_path):
     workdir.close()
     read = Workdir(tmp_path, CONFIG).stage("mapping", arrays)
     np.testing.assert_array_equal(read["codes"], arrays()["codes"])
+
+
+def test_a_kill_between_the_end_of_a_stage_and_the_removal_of_its_states(tmp_path):
+    def compute(checkpoint):
+        checkpoint.offer(3, {"v": np.zeros(2)})
+        return arrays()
+
+    config = config_with(checkpoint_seconds=0.0)
+    with mock.patch("drlhash_jax.io.workdir.StageCheckpoints.clear"):
+        Workdir(tmp_path, config).stage("mapping", compute)
+    assert (tmp_path / "checkpoints/mapping/3.json").exists()
+    Workdir(tmp_path, config).stage("mapping", never)
+    assert not (tmp_path / "checkpoints/mapping").exists()
+
+
+def test_a_stage_goes_on_from_its_saved_state(tmp_path):
+    """Its state, its clock and its metric lines; those of the lost work are dropped."""
+    config = config_with(checkpoint_seconds=0.0)
+    first = Workdir(tmp_path, config)
+    first.metrics.write("target_codes", 0, loss=9.0)
+
+    def killed(checkpoint):
+        assert checkpoint.restore({"v": np.zeros(2)})["v"].tolist() == [0, 0]
+        first.metrics.write("mapping", 0, loss=1.0)
+        time.sleep(0.3)
+        checkpoint.offer(3, {"v": np.ones(2)})
+        first.metrics.write("mapping", 1, loss=0.5)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        first.stage("mapping", killed)
+    first.close()
+    second = Workdir(tmp_path, config)
+
+    def resumed(checkpoint):
+        assert checkpoint.restore({"v": np.zeros(2)})["v"].tolist() == [1, 1]
+        second.metrics.write("mapping", 1, loss=0.25)
+        return arrays()
+
+    second.stage("mapping", resumed)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["loss"]) for line in lines] == [("target_codes", 9), ("mapping", 1), ("mapping", 0.25)]
+    assert second.seconds("mapping") >= 0.3
+
+
+def test_a_stop_is_heeded_between_steps_and_before_a_stage(tmp_path):
+    received = []
+    workdir = Workdir(tmp_path, CONFIG, lambda: received[0] if received else None)
+
+    def compute(checkpoint):
+        checkpoint.offer(1, {"v": np.ones(2)})
+        received.append("SIGTERM")
+        checkpoint.offer(2, {"v": np.full(2, 2.0)})
+        raise AssertionError("it went on")
+
+    with pytest.raises(RunStoppedError, match="SIGTERM: stopped in stage mapping"):
+        workdir.stage("mapping", compute)
+    # Not the time for a state yet, but the last one is saved.
+    assert (tmp_path / "checkpoints/mapping/2.json").exists() and not (tmp_path / "checkpoints/mapping/1.json").exists()
+    with pytest.raises(RunStoppedError):
+        workdir.stage("mapping", never)
+
+
+def test_a_number_that_is_none_names_its_stage(tmp_path):
+    def diverge(checkpoint):
+        raise FloatingPointError("the loss is nan")
+
+    with pytest.raises(FloatingPointError, match="stage mapping: the loss is nan"):
+        Workdir(tmp_path, CONFIG).stage("mapping", diverge)
 
 
 def test_a_kill_between_the_config_and_the_first_record(tmp_path):

@@ -41,8 +41,8 @@ def test_held_out_codes_do_not_know_their_targets():
     params = fit_encoder(key, ENCODER, inputs, codes, np.arange(60), spec, SETTINGS)
     assert (encode_codes(ENCODER, params, inputs, spec) == codes).mean() > 0.98
     epochs = []
-    report = lambda fold, epoch, loss: epochs.append((fold, epoch))
-    heldout = cross_fit_codes(key, ENCODER, inputs, codes, spec, SETTINGS, 3, report)
+    run_fold = lambda fold, fit: fit(lambda epoch, loss: epochs.append((fold, epoch)))
+    heldout = cross_fit_codes(key, ENCODER, inputs, codes, spec, SETTINGS, 3, run_fold=run_fold)
     assert heldout.shape == codes.shape and heldout.dtype == np.uint8
     # 480 fair coins: standard deviation .023.
     assert 0.4 < (heldout == codes).mean() < 0.6
