@@ -1,6 +1,7 @@
 """Datasets by name and the protocols that split them."""
 
 from drlhash_jax.data.dataset import Dataset, DataSettings, check_dataset
+from drlhash_jax.data.embeddings import read_array, split_address
 from drlhash_jax.data.image_store import RowView, select_rows
 from drlhash_jax.data.images import ImageSpec, Skipped, UnreadableImageError, decode_image
 from drlhash_jax.data.protocols import CONFIGURED, PROTOCOLS, Split, find_protocol, make_split, split_digest
@@ -22,6 +23,8 @@ __all__ = [
     "find_protocol",
     "load_dataset",
     "make_split",
+    "read_array",
     "select_rows",
+    "split_address",
     "split_digest",
 ]
