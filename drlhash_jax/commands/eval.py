@@ -89,7 +89,7 @@ def run() -> None:
         stop = {"stop_requested": lambda: signals.received}
         if not from_files:
             content = evaluation.evaluate_run(workdir, options, all_ranks=_TOP_K.value == 0, **stop)
-            tables = [io.run_evaluation_table(content["results"])]
+            tables = io.run_evaluation_tables(content["results"])
         else:
             addresses = (_QUERY_CODES, _QUERY_LOGITS, _DATABASE_CODES, _QUERY_LABELS, _DATABASE_LABELS)
             files = evaluation.CodeFiles(

@@ -62,9 +62,7 @@ def _find_kind(array: np.ndarray, name: str) -> str:
             return kind
     row, value = _stranger(array, (0, 1, -1)) or (None, None)
     if row is None:
-        raise UserError(
-            f"{name} holds -1, 0 and 1: sign(0) is 0 in most software; give {{0,1}}, {{-1,1}} or the logits"
-        )
+        raise UserError(f"{name} holds -1, 0 and 1: sign(0) is 0 in most software; give {{0,1}} or {{-1,1}}")
     if array.dtype == np.uint8:
         hint = "packed codes need --codes=packed and --bits=K"
     elif array.dtype.kind == "f":
@@ -129,9 +127,8 @@ def read_codes(
     found = _find_kind(array, name) if kind == "auto" else kind
     if stranger := _stranger(array, _VALUES[found]):
         row, value = stranger
-        raise UserError(
-            f"{name} holds {value} in row {row}: --codes={found} are {' and '.join(map(str, _VALUES[found]))}"
-        )
+        low, high = _VALUES[found]
+        raise UserError(f"{name} holds {value} in row {row}: --codes={found} are {low} and {high}")
     codes = np.empty(array.shape, np.uint8)
     for start, block in _blocks(array):
         np.greater(block, 0, out=codes[start : start + len(block)], casting="unsafe")

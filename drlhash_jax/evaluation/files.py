@@ -213,7 +213,7 @@ def _compare(run: FinishedRun, row: dict) -> None:
         value = row["map"]["min"]["expected"]
         if each["map"] is None or abs(each["map"] - value) > _TOLERANCE:
             raise UserError(
-                f"{run.path}/metrics.json says mAP {each['map']} for {row['selector']} at {row['bits']} bits, its codes "
+                f"{run.path}/metrics.json says {each['map']} for {row['selector']} at {row['bits']} bits; its codes "
                 f"with the labels of {run.facts['dataset']} as they are now give {value}: the data were changed"
             )
 
@@ -238,9 +238,7 @@ def evaluate_run(
     """
     # Before the lock, so that a directory of other things is left as it is.
     if not (workdir / "config.json").is_file():
-        raise UserError(
-            f"--workdir={workdir} holds no run: give a run's directory, or files by --query_codes and others"
-        )
+        raise UserError(f"--workdir={workdir} holds no run: give a run's directory, or --query_codes and the others")
     with _only_writer(workdir):
         run = read_finished_run(workdir)
         if options.top_k is None and not all_ranks:

@@ -51,9 +51,7 @@ def check_options(options: Options, num_rows: int) -> None:
       UserError: one line that names the flag.
     """
     if options.top_k is not None and not 1 <= options.top_k <= num_rows:
-        raise UserError(
-            f"--top_k={options.top_k}: the database has {num_rows} rows; give 1 to {num_rows}, or 0 for all"
-        )
+        raise UserError(f"--top_k={options.top_k}: the database has only {num_rows} rows; 0 is for all")
     for rank in options.ranks or ():
         if not 1 <= rank <= num_rows:
             raise UserError(f"--ranks: {rank} is not a rank of the database, which has {num_rows} rows")
@@ -61,9 +59,8 @@ def check_options(options: Options, num_rows: int) -> None:
         if name != ALL and name not in retrieval.CONVENTIONS:
             near = difflib.get_close_matches(name, retrieval.CONVENTIONS, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
-            raise UserError(
-                f"--reproduce={name}: unknown{hint}; choose of {', '.join(retrieval.CONVENTIONS)}, or {ALL}"
-            )
+            known = ", ".join((*retrieval.CONVENTIONS, ALL))
+            raise UserError(f"--reproduce={name}: unknown{hint}; there are {known}")
         if name != ALL and (why := _obstacle(name, num_rows)):
             raise UserError(f"--reproduce={name}: {why}")
 
@@ -187,7 +184,7 @@ def measure_codes(
       options: Options.
       query_logits: float ``[Q, K]``, for asymmetric ranking beside the Hamming ranking; None for none.
       devices: that share the queries; None for the default device.
-      on_queries: called after each chunk with the queries done so far and their number, over all passes.
+      on_queries: called first, and after each chunk, with the queries done so far and their number, over all passes.
 
     Returns:
       Plain values, see `DEFINITIONS`.
@@ -204,6 +201,7 @@ def measure_codes(
         "devices": devices,
         "on_queries": lambda done, _: on_queries(number * num_queries + done, passes * num_queries),
     }
+    on_queries(0, passes * num_queries)
     ranks = plan.ranks + plan.grid
     metrics = retrieval.evaluate_queries(*arrays, cuts=plan.cuts["expected"], ranks=ranks, recall_levels=(), **loop(0))
     counted = retrieval.mean_over_counted(metrics)

@@ -25,20 +25,23 @@ def _cut(map_at: int | None) -> str:
 
 
 def _between(ends: list[float]) -> str:
-    return " to ".join(map(_number, ends))
+    return " to ".join(f"{end:.3f}" for end in ends)
 
 
 def _map_table(values: dict) -> Table:
     size = f"{values['n_query']} queries x {values['n_database']} rows, {values['bits']} bits"
-    names = ("expected", "95 % interval", "pessimistic", "optimistic", "stable")
+    names = ("expected", "95 % interval", "bounds over ties", "stable ties")
     columns = {"divided by": "left"} | dict.fromkeys(names, "right")
     table = _table(f"mAP@{_cut(values['map_at'])}: {size}", columns)
     interval = lambda denominator: _between(values["map_interval"][denominator])
     for denominator, by_ties in values["map"].items():
-        bounds = (_number(by_ties[ties]) for ties in ("pessimistic", "optimistic", "stable"))
-        table.add_row(_DENOMINATORS[denominator], _number(by_ties["expected"]), interval(denominator), *bounds)
+        bounds = _between([by_ties["pessimistic"], by_ties["optimistic"]])
+        table.add_row(
+            *(_DENOMINATORS[denominator], _number(by_ties["expected"]), interval(denominator), bounds),
+            _number(by_ties["stable"]),
+        )
     for denominator, value in values.get("asymmetric", {"map": {}})["map"].items():
-        table.add_row(f"asymmetric, {_DENOMINATORS[denominator]}", "-", "-", "-", "-", _number(value))
+        table.add_row(f"asymmetric, {_DENOMINATORS[denominator]}", "-", "-", "-", _number(value))
     return table
 
 
@@ -92,13 +95,12 @@ def evaluation_tables(values: dict) -> list[Table]:
     return [*tables, _health_table(values)]
 
 
-def run_evaluation_table(results: list[dict]) -> Table:
-    """One row a set of bits, for the results of eval.json."""
+def run_evaluation_tables(results: list[dict]) -> list[Table]:
+    """Tables of the results of eval.json: a row a set of bits, and the conventions of others on the pool."""
     first = results[0]
     title = f"mAP@{_cut(first['map_at'])} on {first['dataset']}, protocol {first['protocol']}, seed {first['seed']}"
-    numbers = ("mAP", "95 % interval", "pessimistic", "optimistic", "stable", "P@H<=2", "empty", "distinct codes")
-    conventions = list(first.get("reproduce", {}))
-    columns = {"bits": "right", "selector": "left"} | dict.fromkeys((*numbers, *conventions), "right")
+    numbers = ("mAP", "95 % interval", "bounds over ties", "stable", "P@H<=2", "empty", "distinct codes")
+    columns = {"bits": "right", "selector": "left"} | dict.fromkeys(numbers, "right")
     table = _table(title, columns)
     for row in results:
         by_ties, curve = row["map"]["min"], row["precision_recall_by_radius"]
@@ -106,9 +108,8 @@ def run_evaluation_table(results: list[dict]) -> Table:
         table.add_row(
             *(str(row["bits"]), "all bits" if row["selector"] == "none" else row["selector"]),
             *(_number(by_ties["expected"]), _between(row["map_interval"]["min"])),
-            *(_number(by_ties[ties]) for ties in ("pessimistic", "optimistic", "stable")),
+            *(_between([by_ties["pessimistic"], by_ties["optimistic"]]), _number(by_ties["stable"])),
             *(_number(curve[name][place]) for name in ("precision", "empty_balls")),
             str(row["code_health"]["database"]["distinct_codes"]),
-            *(_number(row["reproduce"][name]["map"]) for name in conventions),
         )
-    return table
+    return [table, _convention_table(first)] if "reproduce" in first else [table]
