@@ -37,11 +37,15 @@ class FinishedRun(NamedTuple):
     results: list[dict]
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path, needed: str) -> dict:
+    """A JSON object that has the field `needed`."""
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
+    if needed not in content:
+        raise UserError(f"{path} has no {needed!r}: it is not the file of a finished run")
+    return content
 
 
 def _pool_codes(path: Path) -> np.ndarray:
@@ -77,13 +81,13 @@ def read_finished_run(path: Path) -> FinishedRun:
     """
     if not (path / "metrics.json").is_file() or not (path / "codes/query.npy").is_file():
         raise UserError(f"--workdir={path} holds a run without codes and numbers: finish it first by its own command")
-    config, run = _read(path / "config.json")["config"], _read(path / "run.json")
+    config, run = _read(path / "config.json", "config")["config"], _read(path / "run.json", "split")
     query_codes, database_codes = (_pool_codes(path / f"codes/{part}.npy") for part in ("query", "database"))
     name, query_labels, database_labels = _labels_of(path, config, run)
     for part, codes, labels in (("query", query_codes, query_labels), ("database", database_codes, database_labels)):
         if len(codes) != len(labels):
             raise UserError(f"{path}/codes/{part}.npy has {len(codes)} rows, split.npz has {len(labels)}")
-    chosen = _read(path / "selection.json")["selections"] if (path / "selection.json").is_file() else []
+    chosen = _read(path / "selection.json", "selections")["selections"] if (path / "selection.json").is_file() else []
     return FinishedRun(
         path=path,
         facts={"dataset": name, "protocol": run["split"]["protocol"], "seed": config["seed"]},
@@ -93,5 +97,5 @@ def read_finished_run(path: Path) -> FinishedRun:
         query_labels=query_labels,
         database_labels=database_labels,
         orders={(each["bits"], each["selector"]): each["orders"][0] for each in chosen},
-        results=_read(path / "metrics.json")["results"],
+        results=_read(path / "metrics.json", "results")["results"],
     )
