@@ -23,7 +23,7 @@ DEFINITIONS = {
 _AVERAGED = ("map", "map_stable", "map_low", "map_high", "precision_radius2", "empty_balls")
 
 
-def _number(value: float) -> float | None:
+def rounded(value: float) -> float | None:
     """Six digits; NaN, where no query has anything to find, becomes null in the files."""
     return round(float(value), 6) if np.isfinite(value) else None
 
@@ -52,13 +52,13 @@ def measure(
     arguments = query_codes, database_codes, query_labels, database_labels
     metrics = retrieval.evaluate(*arguments, top_k=top_k, devices=devices)
     return {
-        "map": _number(metrics.map),
+        "map": rounded(metrics.map),
         "map_at": top_k,
-        "map_stable": _number(retrieval.stable_map(*arguments, top_k=top_k, devices=devices)),
-        "map_low": _number(metrics.map_low),
-        "map_high": _number(metrics.map_high),
-        "precision_radius2": _number(metrics.precision_radius2),
-        "empty_balls": _number(metrics.empty_balls),
+        "map_stable": rounded(retrieval.stable_map(*arguments, top_k=top_k, devices=devices)),
+        "map_low": rounded(metrics.map_low),
+        "map_high": rounded(metrics.map_high),
+        "precision_radius2": rounded(metrics.precision_radius2),
+        "empty_balls": rounded(metrics.empty_balls),
         "n_query": metrics.num_queries,
         "n_query_without_relevant": metrics.num_without_relevant,
         "n_database": len(database_codes),
@@ -72,9 +72,9 @@ def average(measured: list[dict]) -> dict:
         return summary
     for name in _AVERAGED:
         values = [each[name] for each in measured]
-        summary[name] = None if None in values else _number(np.mean(values))
+        summary[name] = None if None in values else rounded(np.mean(values))
     values = [each["map"] for each in measured]
-    summary["map_sd"] = None if None in values else _number(np.std(values, ddof=1))
+    summary["map_sd"] = None if None in values else rounded(np.std(values, ddof=1))
     summary["num_draws"] = len(measured)
     return summary
 
@@ -99,7 +99,7 @@ def selection_rows(pool_bits: int, selections: dict[int, dict[str, dict[str, np.
                     "selector": selector,
                     "orders": found["order"].tolist(),
                     "masks": ["".join(map(str, mask)) for mask in masks],
-                    "rewards": [_number(reward) for reward in found["reward"]],
+                    "rewards": [rounded(reward) for reward in found["reward"]],
                     "map_evaluations": int(found["evaluations"]),
                     "seconds": round(float(found["seconds"]), 3),
                 }

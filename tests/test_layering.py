@@ -26,7 +26,8 @@ ALLOWED = {
         *("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection"),
         *("data", "io", "config", "results"),
     },
-    "commands": {"types", "io", "pipeline"},
+    "evaluation": {"types", "parallel", "retrieval", "data", "io", "config", "results"},
+    "commands": {"types", "io", "pipeline", "evaluation"},
     "main": {"types", "commands"},
 }
 PURE = ("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection")

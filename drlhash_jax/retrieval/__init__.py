@@ -1,7 +1,13 @@
 """The measuring room: Hamming distances, tie-aware average precision, curves. Reward and report share it."""
 
 from drlhash_jax.retrieval.asymmetric import asymmetric_average_precision, asymmetric_queries
-from drlhash_jax.retrieval.average_precision import average_precision, has_relevant, mean_over_queries
+from drlhash_jax.retrieval.average_precision import (
+    DENOMINATORS,
+    Cut,
+    average_precision,
+    has_relevant,
+    mean_over_queries,
+)
 from drlhash_jax.retrieval.checks import check_evaluation, count_unlabelled
 from drlhash_jax.retrieval.code_health import (
     Collisions,
@@ -12,7 +18,13 @@ from drlhash_jax.retrieval.code_health import (
     collisions,
     occupancy,
 )
-from drlhash_jax.retrieval.conventions import CONVENTIONS, Convention, reproduce_map
+from drlhash_jax.retrieval.conventions import (
+    CONVENTIONS,
+    Convention,
+    convention_cut,
+    convention_mean,
+    reproduce_map,
+)
 from drlhash_jax.retrieval.counting import (
     count_by_distance,
     count_relevant,
@@ -41,6 +53,7 @@ from drlhash_jax.retrieval.metrics import (
 )
 from drlhash_jax.retrieval.packing import pack_labels, pack_words
 from drlhash_jax.retrieval.streaming import (
+    RANKS,
     Means,
     QueryMetrics,
     RankedQueries,
@@ -53,9 +66,12 @@ __all__ = [
     "CONVENTIONS",
     "Collisions",
     "Convention",
+    "Cut",
+    "DENOMINATORS",
     "Means",
     "Occupancy",
     "QueryMetrics",
+    "RANKS",
     "RankedQueries",
     "asymmetric_average_precision",
     "asymmetric_queries",
@@ -66,6 +82,8 @@ __all__ = [
     "bootstrap_interval",
     "check_evaluation",
     "collisions",
+    "convention_cut",
+    "convention_mean",
     "count_by_distance",
     "count_gains",
     "count_relevant",

@@ -10,6 +10,8 @@ is the expectation over all orders of the block (McSherry and Najork, ECIR 2008)
 first or last instead.
 """
 
+from typing import NamedTuple
+
 import chex
 import jax.numpy as jnp
 
@@ -20,6 +22,18 @@ from drlhash_jax.types import Array, DistanceCounts
 
 TIES = ("expected", "optimistic", "pessimistic")
 DENOMINATORS = ("min", "all", "retrieved")
+
+
+class Cut(NamedTuple):
+    """Which ranks count for an average precision, and what it is divided by.
+
+    Attributes:
+      top_k: ranks that count; None for all.
+      denominator: "min", "all" or "retrieved", see `average_precision`.
+    """
+
+    top_k: int | None = None
+    denominator: str = "min"
 
 
 def _expected_block(c: Array, r: Array, C: Array, R: Array, T: Array) -> Array:

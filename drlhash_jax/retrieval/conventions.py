@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from drlhash_jax import parallel
+from drlhash_jax.retrieval.average_precision import Cut
+from drlhash_jax.retrieval.checks import check_rank
 from drlhash_jax.retrieval.streaming import CHUNK_SIZE, OnQueries, evaluate_queries, stable_queries
 
 HITLESS = ("zero", "skip")
@@ -132,6 +134,33 @@ def find_convention(reproduce: str | Convention) -> Convention:
     return reproduce
 
 
+def convention_cut(convention: Convention, num_rows: int) -> Cut:
+    """The cut of a convention on a database of `num_rows` rows.
+
+    Raises:
+      ValueError: its R exceeds the database, or it drops the only row.
+    """
+    top_k = convention.top_k
+    if convention.drops_last and top_k is None:
+        if num_rows < 2:
+            raise ValueError("a convention that drops the last row needs a database of at least 2 rows")
+        top_k = num_rows - 1
+    if top_k is not None:
+        check_rank("top_k", top_k, num_rows)
+    return Cut(top_k, convention.denominator)
+
+
+def convention_mean(convention: Convention, values: np.ndarray) -> float:
+    """Mean over queries as the convention takes it, for average precisions float32 ``[Q]`` under its cut and its ties.
+
+    NaN when no query counts.
+    """
+    # A value is 0 exactly where the top ranks hold no hit.
+    if convention.hitless == "skip":
+        values = values[values > 0]
+    return float(np.mean(values, dtype=np.float64)) if len(values) else float("nan")
+
+
 def reproduce_map(
     query_codes: np.ndarray,
     database_codes: np.ndarray,
@@ -162,19 +191,11 @@ def reproduce_map(
       ValueError: unknown convention, one whose R exceeds the database, or input as in `check_evaluation`.
     """
     convention = find_convention(reproduce)
-    top_k = convention.top_k
-    if convention.drops_last and top_k is None:
-        if len(database_codes) < 2:
-            raise ValueError("a convention that drops the last row needs a database of at least 2 rows")
-        top_k = len(database_codes) - 1
-    options = {"top_k": top_k, "denominator": convention.denominator, "chunk_size": chunk_size}
-    options |= {"devices": devices, "on_queries": on_queries}
+    options = convention_cut(convention, len(database_codes))._asdict()
+    options |= {"chunk_size": chunk_size, "devices": devices, "on_queries": on_queries}
     arguments = query_codes, database_codes, query_labels, database_labels
     if convention.ties == "stable":
         values = stable_queries(*arguments, **options).average_precision
     else:
         values = evaluate_queries(*arguments, ranks=(), recall_levels=(), **options).average_precision
-    # A value is 0 exactly where the top ranks hold no hit.
-    if convention.hitless == "skip":
-        values = values[values > 0]
-    return float(np.mean(values, dtype=np.float64)) if len(values) else float("nan")
+    return convention_mean(convention, values)

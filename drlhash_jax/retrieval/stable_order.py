@@ -8,15 +8,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from drlhash_jax.retrieval.average_precision import best_possible, check_cut
+from drlhash_jax.retrieval.average_precision import Cut, best_possible, check_cut
 from drlhash_jax.retrieval.counting import count_by_distance, hamming_distance, share_label
 from drlhash_jax.types import Array, PackedRows
 
 
-def stable_average_precision(
-    query: PackedRows, database: PackedRows, *, max_distance: int, top_k: int | None = None, denominator: str = "min"
-) -> Array:
-    """Average precision of each query with ties in database order, by a counting sort.
+def stable_precisions(query: PackedRows, database: PackedRows, *, max_distance: int, cuts: tuple[Cut, ...]) -> Array:
+    """Average precisions of each query with ties in database order, by a counting sort.
 
     The first pass counts each distance; the second walks the rows in order and knows the rank of each from the count
     of its distance so far. All queries take a step together, in constant memory.
@@ -25,17 +23,19 @@ def stable_average_precision(
       query: packed queries, Q rows.
       database: packed database, N rows in the order that decides ties; a row of weight 0 is left out.
       max_distance: largest distance that can occur.
-      top_k: ranks that count; None for all.
-      denominator: "min", "all" or "retrieved", as in `average_precision`.
+      cuts: definitions that share the passes, C of them.
 
     Returns:
-      float32 ``[Q]``; 0 where no row is relevant.
+      float32 ``[Q, C]``; 0 where no row is relevant.
     """
     chex.assert_rank([query.codes, database.codes], [2, 2])
-    check_cut(top_k, denominator)
+    for cut in cuts:
+        check_cut(*cut)
     counts = count_by_distance(query, database, max_distance=max_distance)
-    divisor = best_possible(counts, top_k, denominator)
-    num_queries = query.codes.shape[0]
+    num_queries, num_rows = query.codes.shape[0], database.codes.shape[0]
+    # Cuts at the same rank differ in their divisor only. No row has a rank beyond the number of rows.
+    last_ranks = sorted({_last_rank(cut, num_rows) for cut in cuts})
+    limits = jnp.array(last_ranks, jnp.int32)
     each = jnp.arange(num_queries)
     # Ranks so far and relevant ranks so far at each distance, starting where the block starts.
     rank = jnp.cumsum(counts.total, axis=-1) - counts.total
@@ -49,11 +49,30 @@ def stable_average_precision(
         rank = rank.at[each, distance].add((weight > 0).astype(jnp.int32))
         hits = hits.at[each, distance].add(relevant)
         k = rank[each, distance]
-        inside = relevant if top_k is None else relevant * (k <= top_k)
-        total += inside * (hits[each, distance] / jnp.maximum(k, 1))
+        inside = relevant[:, None] * (k[:, None] <= limits[None])
+        total += inside * (hits[each, distance] / jnp.maximum(k, 1))[:, None]
         return (rank, hits, total, found + inside), None
 
     # Zeros made from the counts, so that they count as different on each device.
-    start = (rank, hits, 0.0 * divisor, 0 * divisor)
-    (_, _, total, found), _ = jax.lax.scan(step, start, database)
-    return total / (jnp.maximum(found, 1) if denominator == "retrieved" else divisor)
+    nothing = jnp.repeat(0 * rank[:, :1], len(last_ranks), axis=1)
+    (_, _, total, found), _ = jax.lax.scan(step, (rank, hits, nothing.astype(jnp.float32), nothing), database)
+
+    def divide(cut: Cut) -> Array:
+        place = last_ranks.index(_last_rank(cut, num_rows))
+        if cut.denominator == "retrieved":
+            return total[:, place] / jnp.maximum(found[:, place], 1)
+        return total[:, place] / best_possible(counts, *cut)
+
+    return jnp.stack([divide(cut) for cut in cuts], axis=-1)
+
+
+def _last_rank(cut: Cut, num_rows: int) -> int:
+    return num_rows if cut.top_k is None else min(cut.top_k, num_rows)
+
+
+def stable_average_precision(
+    query: PackedRows, database: PackedRows, *, max_distance: int, top_k: int | None = None, denominator: str = "min"
+) -> Array:
+    """Average precision of each query under one cut: float32 ``[Q]``; see `stable_precisions`."""
+    cuts = (Cut(top_k, denominator),)
+    return stable_precisions(query, database, max_distance=max_distance, cuts=cuts)[:, 0]

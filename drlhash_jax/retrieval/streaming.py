@@ -4,7 +4,7 @@ The database is packed once and stays on the devices; the queries walk past it. 
 last one filled up, so a step compiles once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from drlhash_jax import parallel
-from drlhash_jax.retrieval.average_precision import average_precision
+from drlhash_jax.retrieval.average_precision import Cut, average_precision, check_cut
 from drlhash_jax.retrieval.checks import check_evaluation, check_rank
 from drlhash_jax.retrieval.counting import count_relevant
 from drlhash_jax.retrieval.curves import precision_at, precision_at_recall, radius_curve, recall_at
 from drlhash_jax.retrieval.gains import count_gains, discount_sums, ndcg_at
 from drlhash_jax.retrieval.grouping import pack_distinct, pack_in_order
-from drlhash_jax.retrieval.stable_order import stable_average_precision
+from drlhash_jax.retrieval.stable_order import stable_precisions
 from drlhash_jax.types import Array, PackedRows
 
 CHUNK_SIZE = 256
@@ -32,9 +32,9 @@ class QueryMetrics(NamedTuple):
     """Every metric of each query; ties as expected over their orders, but for the two bounds.
 
     Attributes:
-      average_precision: float32 ``[Q]``.
-      average_precision_low: float32 ``[Q]``, ties against the query.
-      average_precision_high: float32 ``[Q]``, ties for the query.
+      average_precision: float32 ``[Q]``, or ``[Q, C]`` of C cuts.
+      average_precision_low: float32 alike, ties against the query.
+      average_precision_high: float32 alike, ties for the query.
       precision: float32 ``[Q, M]``, P@N at the ranks asked for.
       recall: float32 ``[Q, M]``, recall@N.
       ndcg: float32 ``[Q, M]``, NDCG@N, the gain of a row being its number of shared labels.
@@ -62,7 +62,7 @@ class RankedQueries(NamedTuple):
     """Average precision of each query in one definite order of the database.
 
     Attributes:
-      average_precision: float32 ``[Q]``.
+      average_precision: float32 ``[Q]``, or ``[Q, C]`` of C cuts.
       relevant: int32 ``[Q]``, relevant rows of the database.
     """
 
@@ -95,6 +95,25 @@ def mean_over_counted(per_query: PerQuery) -> Means:
     else:
         means = [np.mean(values[counted], axis=0, dtype=np.float64) for values in per_query]
     return Means(type(per_query)(*means), int(counted.sum()), int((~counted).sum()))
+
+
+def check_cuts(
+    arrays: Sequence[np.ndarray], top_k: int | None, denominator: str, cuts: tuple[Cut, ...] | None
+) -> tuple[Cut, ...]:
+    """The cuts that are asked for, one or several, after `check_evaluation` of the arrays under each."""
+    wanted = (Cut(top_k, denominator),) if cuts is None else tuple(cuts)
+    check_evaluation(*arrays)
+    for cut in wanted:
+        check_cut(*cut)
+        if cut.top_k is not None:
+            check_rank("top_k", cut.top_k, len(arrays[1]))
+    return wanted
+
+
+def only_cut(per_query: PerQuery) -> PerQuery:
+    """The same with the axis of a single cut taken away."""
+    names = [name for name in per_query._fields if name.startswith("average_precision")]
+    return per_query._replace(**{name: getattr(per_query, name)[:, 0] for name in names})
 
 
 def stream_queries(
@@ -145,8 +164,7 @@ def _measure(
     *,
     max_distance: int,
     max_shared: int,
-    top_k: int | None,
-    denominator: str,
+    cuts: tuple[Cut, ...],
     ranks: tuple[int, ...],
     recall_levels: tuple[float, ...],
     axis_name: str | None,
@@ -154,9 +172,9 @@ def _measure(
     query = parallel.local_rows(query, axis_name)
     gains = count_gains(query, database, max_distance=max_distance, max_shared=max_shared)
     counts = gains.counts
+    under = lambda cut, ties: average_precision(counts, top_k=cut.top_k, ties=ties, denominator=cut.denominator)
     precisions = [
-        average_precision(counts, top_k=top_k, ties=ties, denominator=denominator)
-        for ties in ("expected", "pessimistic", "optimistic")
+        jnp.stack([under(cut, ties) for cut in cuts], axis=-1) for ties in ("expected", "pessimistic", "optimistic")
     ]
     at = jnp.array(ranks, jnp.int32)
     metrics = QueryMetrics(
@@ -179,6 +197,7 @@ def evaluate_queries(
     *,
     top_k: int | None = None,
     denominator: str = "min",
+    cuts: tuple[Cut, ...] | None = None,
     ranks: tuple[int, ...] | None = None,
     recall_levels: tuple[float, ...] = RECALL_LEVELS,
     chunk_size: int = CHUNK_SIZE,
@@ -194,6 +213,7 @@ def evaluate_queries(
       database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
       top_k: ranks that count for average precision; None for all.
       denominator: "min", "all" or "retrieved", see `average_precision`.
+      cuts: several of these at once, from one pass; average precisions are ``[Q, C]`` then.
       ranks: N of precision, recall and NDCG, each between 1 and the size of the database; None for `RANKS` as far as
         the database reaches.
       recall_levels: of the precision-recall curve, each in (0, 1].
@@ -210,7 +230,7 @@ def evaluate_queries(
     query_codes, database_codes, query_labels, database_labels = arrays = [
         np.asarray(x) for x in (query_codes, database_codes, query_labels, database_labels)
     ]
-    check_evaluation(*arrays, top_k)
+    wanted = check_cuts(arrays, top_k, denominator, cuts)
     if ranks is None:
         ranks = tuple(rank for rank in RANKS if rank <= len(database_codes))
     for rank in ranks:
@@ -224,8 +244,7 @@ def evaluate_queries(
         devices,
         max_distance=query_codes.shape[1],
         max_shared=max_shared,
-        top_k=top_k,
-        denominator=denominator,
+        cuts=wanted,
         ranks=tuple(ranks),
         recall_levels=tuple(recall_levels),
     )
@@ -233,7 +252,8 @@ def evaluate_queries(
     replicated = parallel.replicate(replicated, devices)
     queries = pack_in_order(query_codes, query_labels)
     loop = {"chunk_size": chunk_size, "devices": devices, "on_queries": on_queries}
-    return stream_queries(lambda chunk: step(chunk, *replicated), queries, **loop)
+    metrics = stream_queries(lambda chunk: step(chunk, *replicated), queries, **loop)
+    return only_cut(metrics) if cuts is None else metrics
 
 
 def _rank_stably(
@@ -241,12 +261,11 @@ def _rank_stably(
     database: PackedRows,
     *,
     max_distance: int,
-    top_k: int | None,
-    denominator: str,
+    cuts: tuple[Cut, ...],
     axis_name: str | None,
 ) -> RankedQueries:
     query = parallel.local_rows(query, axis_name)
-    values = stable_average_precision(query, database, max_distance=max_distance, top_k=top_k, denominator=denominator)
+    values = stable_precisions(query, database, max_distance=max_distance, cuts=cuts)
     return parallel.gather_rows(RankedQueries(values, count_relevant(query.labels, database)), axis_name)
 
 
@@ -258,18 +277,18 @@ def stable_queries(
     *,
     top_k: int | None = None,
     denominator: str = "min",
+    cuts: tuple[Cut, ...] | None = None,
     chunk_size: int = CHUNK_SIZE,
     devices: parallel.Devices | None = None,
     on_queries: OnQueries | None = None,
 ) -> RankedQueries:
     """Average precision of every query with equal distances in database order; arguments as in `evaluate_queries`."""
     arrays = [np.asarray(x) for x in (query_codes, database_codes, query_labels, database_labels)]
-    check_evaluation(*arrays, top_k)
+    wanted = check_cuts(arrays, top_k, denominator, cuts)
     query_codes, database_codes, query_labels, database_labels = arrays
-    step = parallel.wrap_step(
-        _rank_stably, devices, max_distance=query_codes.shape[1], top_k=top_k, denominator=denominator
-    )
+    step = parallel.wrap_step(_rank_stably, devices, max_distance=query_codes.shape[1], cuts=wanted)
     database = parallel.replicate(pack_in_order(database_codes, database_labels), devices)
     queries = pack_in_order(query_codes, query_labels)
     loop = {"chunk_size": chunk_size, "devices": devices, "on_queries": on_queries}
-    return stream_queries(lambda chunk: step(chunk, database), queries, **loop)
+    ranked = stream_queries(lambda chunk: step(chunk, database), queries, **loop)
+    return only_cut(ranked) if cuts is None else ranked

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from drlhash_jax.retrieval import (
+    Cut,
     QueryMetrics,
     RankedQueries,
     asymmetric_queries,
@@ -219,6 +220,20 @@ def test_stable_queries_equal_stable_argsort(kind, denominator):
         relevant = gains[np.argsort(distances, kind="stable")] > 0
         assert got.average_precision[i] == pytest.approx(stable_precision(relevant, 11, denominator), abs=1e-6)
         assert got.relevant[i] == relevant.sum()
+
+
+@pytest.mark.parametrize("function", [evaluate_queries, stable_queries, asymmetric_queries])
+def test_several_cuts_are_each_alone(function):
+    data = make_data("multi_hot", seed=5)
+    cuts = Cut(), Cut(7, "all"), Cut(7), Cut(40, "retrieved"), Cut(NUM_ROWS, "retrieved")
+    together = function(*data, cuts=cuts, chunk_size=8)
+    for place, cut in enumerate(cuts):
+        alone = function(*data, **cut._asdict(), chunk_size=8)
+        for name in (name for name in alone._fields if name.startswith("average")):
+            got = getattr(together, name)[:, place]
+            np.testing.assert_allclose(got, getattr(alone, name), rtol=1e-6, err_msg=f"{name} {cut}")
+    with pytest.raises(ValueError, match="top_k=91: the database has only 90 rows"):
+        function(*data, cuts=(Cut(), Cut(91)))
 
 
 def test_faiss_agrees():

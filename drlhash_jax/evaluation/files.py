@@ -1,0 +1,262 @@
+"""Evaluations from files to files: codes of any software, and the codes of a finished run."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from drlhash_jax import data, io, parallel
+from drlhash_jax.evaluation.code_arrays import CodeArray, check_together, read_codes, read_labels
+from drlhash_jax.evaluation.definitions import DEFINITIONS
+from drlhash_jax.evaluation.finished_run import FinishedRun, read_finished_run
+from drlhash_jax.evaluation.measure import Options, check_options, measure_codes
+from drlhash_jax.types import RunStoppedError, UserError
+
+# Two evaluations of the same codes differ by the rounding of sums alone.
+_TOLERANCE = 1e-5
+
+
+class CodeFiles(NamedTuple):
+    """Where codes and labels are: FILE.npy, FILE.npz:KEY or FILE.safetensors:KEY each.
+
+    Attributes:
+      query_codes: address; "" if query_logits is given.
+      query_logits: address of real-valued outputs ``[Q, K]``, which are codes by their signs; "" for none.
+      database_codes: address.
+      query_labels: address.
+      database_labels: address.
+      kind: of the codes, see `code_arrays.KINDS`; "logits" is about the queries' only.
+      num_bits: K of packed codes.
+      bit_order: of packed codes, "msb" or "lsb"; None where it is not said.
+    """
+
+    query_codes: str
+    query_logits: str
+    database_codes: str
+    query_labels: str
+    database_labels: str
+    kind: str = "auto"
+    num_bits: int | None = None
+    bit_order: str | None = None
+
+
+def _read_array(flag: str, address: str) -> np.ndarray:
+    try:
+        return data.read_array(address)
+    except UserError as error:
+        raise UserError(f"--{flag}: {error}") from error
+
+
+def _read_codes(flag: str, address: str, files: CodeFiles, kind: str) -> CodeArray:
+    """Codes of one file; one of ours says by the .json beside it how it is packed."""
+    array = _read_array(flag, address)
+    num_bits, bit_order = files.num_bits, files.bit_order
+    path, key = data.split_address(address)
+    facts = None if key else io.read_code_facts(path)
+    if facts and kind in ("auto", "packed"):
+        kind = "packed"
+        for name, said in (("bits", num_bits), ("bit_order", bit_order)):
+            if said not in (None, facts[name]):
+                raise UserError(f"--{name}={said}: {path.with_suffix('.json')} says {facts[name]}")
+        num_bits, bit_order = facts["bits"], facts["bit_order"]
+    return read_codes(array, f"--{flag}={address}", kind=kind, num_bits=num_bits, bit_order=bit_order)
+
+
+def _facts(address: str, array: np.ndarray, read: CodeArray | None = None) -> dict:
+    """What is stored about an input."""
+    path, _ = data.split_address(address)
+    facts = {"file": address, "sha256": io.sha256_of(path), "rows": len(array)}
+    if read is not None:
+        facts |= {"bits": array.shape[1], "kind": read.kind}
+        facts |= {"bit_order": read.bit_order} if read.bit_order else {}
+    return facts
+
+
+class _Inputs(NamedTuple):
+    """Checked inputs: arrays, and what is stored about their files."""
+
+    query: CodeArray
+    database: CodeArray
+    query_labels: np.ndarray
+    database_labels: np.ndarray
+    facts: dict[str, dict]
+
+
+def _read_inputs(files: CodeFiles) -> _Inputs:
+    query_flag = "query_logits" if files.query_logits else "query_codes"
+    query_address = files.query_logits or files.query_codes
+    is_logits = bool(files.query_logits) or files.kind == "logits"
+    query = _read_codes(query_flag, query_address, files, "logits" if is_logits else files.kind)
+    database_kind = "auto" if files.kind == "logits" else files.kind
+    database = _read_codes("database_codes", files.database_codes, files, database_kind)
+    labels = {
+        f"--{flag}={address}": read_labels(_read_array(flag, address), f"--{flag}={address}")
+        for flag, address in (("query_labels", files.query_labels), ("database_labels", files.database_labels))
+    }
+    codes = {
+        f"--{query_flag}={query_address}": query.codes,
+        f"--database_codes={files.database_codes}": database.codes,
+    }
+    check_together(codes, labels)
+    query_labels, database_labels = labels.values()
+    facts = {
+        query_flag: _facts(query_address, query.codes, query),
+        "database_codes": _facts(files.database_codes, database.codes, database),
+        "query_labels": _facts(files.query_labels, query_labels),
+        "database_labels": _facts(files.database_labels, database_labels),
+    }
+    return _Inputs(query, database, query_labels, database_labels, facts)
+
+
+def _check_output(folder: Path) -> None:
+    """Refuses a directory whose metrics.json is somebody else's."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--workdir={folder} is a file: give a directory")
+    if (folder / "config.json").exists():
+        raise UserError(f"--workdir={folder} holds a run: give another directory, or leave out the files of codes")
+    if (folder / "metrics.json").exists():
+        try:
+            ours = "inputs" in json.loads((folder / "metrics.json").read_text())
+        except ValueError:
+            ours = False
+        if not ours:
+            raise UserError(f"--workdir={folder} holds a metrics.json that is no evaluation: give another directory")
+
+
+@contextlib.contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Makes the directory if needed, and holds its lock."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = io.lock_directory(folder)
+    except OSError as error:
+        raise UserError(f"--workdir={folder} cannot be written: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        io.unlock_directory(folder, lock)
+
+
+StopRequested = Callable[[], str | None]
+
+
+def _measure(title: str, stop_requested: StopRequested, *arrays: np.ndarray, options: Options, **logits) -> dict:
+    """`measure_codes` on all devices, with progress and an ear for signals."""
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        progress = None
+
+        def on_queries(done: int, total: int) -> None:
+            nonlocal progress
+            if name := stop_requested():
+                raise RunStoppedError(f"{name}: stopped; nothing was written, the same command starts again")
+            if progress is None:
+                progress = stack.enter_context(io.StageProgress(title, total))
+            progress.update(done)
+
+        values = measure_codes(*arrays, options, devices=parallel.find_devices(), on_queries=on_queries, **logits)
+    return values | {"seconds": round(time.monotonic() - started, 3)}
+
+
+def evaluate_files(
+    files: CodeFiles,
+    workdir: Path,
+    options: Options,
+    on_inputs: Callable[[dict[str, dict]], None] = lambda facts: None,
+    stop_requested: StopRequested = lambda: None,
+) -> dict:
+    """Measures codes of any software and writes metrics.json.
+
+    Args:
+      files: CodeFiles.
+      workdir: directory of metrics.json; made if needed.
+      options: Options.
+      on_inputs: called with what was found in the files before anything is computed.
+      stop_requested: asked between chunks for the name of a signal to stop.
+
+    Returns:
+      The content of metrics.json: definitions, inputs, and the numbers of `measure_codes`.
+
+    Raises:
+      UserError: the files, the options or the directory cannot work; nothing was written.
+      RunStoppedError: a stop was requested; nothing was written.
+    """
+    inputs = _read_inputs(files)
+    check_options(options, len(inputs.database.codes))
+    _check_output(workdir)
+    on_inputs(inputs.facts)
+    arrays = inputs.query.codes, inputs.database.codes, inputs.query_labels, inputs.database_labels
+    with _only_writer(workdir):
+        logits = {"query_logits": inputs.query.logits}
+        title = f"evaluation, {inputs.query.codes.shape[1]} bits"
+        values = _measure(title, stop_requested, *arrays, options=options, **logits)
+        content = {"definitions": DEFINITIONS, "inputs": inputs.facts} | values
+        io.write_json(workdir / "metrics.json", content)
+    return content
+
+
+def _compare(run: FinishedRun, row: dict) -> None:
+    """Refuses to go on where the run's own number is another: then the data are not what the run had."""
+    same = [
+        each
+        for each in run.results
+        if (each["bits"], each["pool_bits"], each["selector"]) == (row["bits"], row["pool_bits"], row["selector"])
+        # Of several draws the run has the mean.
+        and each["map_at"] == row["map_at"]
+        and "map_sd" not in each
+    ]
+    for each in same:
+        value = row["map"]["min"]["expected"]
+        if each["map"] is None or abs(each["map"] - value) > _TOLERANCE:
+            raise UserError(
+                f"{run.path}/metrics.json says {each['map']} for {row['selector']} at {row['bits']} bits; its codes "
+                f"with the labels of {run.facts['dataset']} as they are now give {value}: the data were changed"
+            )
+
+
+def evaluate_run(
+    workdir: Path, options: Options, *, all_ranks: bool = False, stop_requested: StopRequested = lambda: None
+) -> dict:
+    """Measures the pool of a finished run and the first draw of each of its selections, and writes eval.json.
+
+    Args:
+      workdir: the run's directory; its own files stay as they are.
+      options: Options; without top_k the run's own counts.
+      all_ranks: that all ranks count, whatever the run's top_k.
+      stop_requested: asked between chunks for the name of a signal to stop.
+
+    Returns:
+      The content of eval.json: definitions, inputs, and a result a set of bits.
+
+    Raises:
+      UserError: no finished run, data that were changed, or options that do not fit; eval.json was not written.
+      RunStoppedError: a stop was requested; eval.json was not written.
+    """
+    # Before the lock, so that a directory of other things is left as it is.
+    if not (workdir / "config.json").is_file():
+        raise UserError(f"--workdir={workdir} holds no run: give a run's directory, or --query_codes and the others")
+    with _only_writer(workdir):
+        run = read_finished_run(workdir)
+        if options.top_k is None and not all_ranks:
+            options = options._replace(top_k=run.top_k)
+        check_options(options, len(run.database_codes))
+        pool_bits = run.query_codes.shape[1]
+        orders = {(pool_bits, "none"): list(range(pool_bits))} | run.orders
+        results = []
+        for (bits, selector), order in orders.items():
+            codes = run.query_codes[:, order], run.database_codes[:, order]
+            labels = run.query_labels, run.database_labels
+            title = f"{bits} bits, {'the pool' if selector == 'none' else selector}"
+            row = {"selector": selector, "pool_bits": pool_bits, **run.facts}
+            row |= _measure(title, stop_requested, *codes, *labels, options=options)
+            _compare(run, row)
+            results.append(row)
+        files = ("codes/query.npy", "codes/database.npy", "split.npz")
+        inputs = {name: {"file": name, "sha256": io.sha256_of(workdir / name)} for name in files}
+        content = {"definitions": DEFINITIONS, "inputs": inputs, "results": results}
+        io.write_json(workdir / "eval.json", content)
+    return content

@@ -1,0 +1,234 @@
+"""Every number of an evaluation, from one pass by distance, one in database order, and one by logits if there are any.
+
+The passes are shared: a denominator or a convention of another repository costs arithmetic per query, not a walk over
+the database.
+"""
+
+import difflib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from drlhash_jax import parallel, retrieval
+from drlhash_jax.evaluation.summary import summarise_health
+from drlhash_jax.results import rounded
+from drlhash_jax.types import UserError
+
+ALL = "all"
+_LEVEL, _RESAMPLES = 0.95, 1000
+_TIES = {
+    "expected": "average_precision",
+    "optimistic": "average_precision_high",
+    "pessimistic": "average_precision_low",
+}
+
+OnQueries = Callable[[int, int], None]
+
+
+class Options(NamedTuple):
+    """What is measured.
+
+    Attributes:
+      top_k: ranks that count for mean average precision; None for all.
+      ranks: N of precision, recall and NDCG; None for `retrieval.RANKS` as far as the database reaches.
+      reproduce: conventions of other repositories, names or `ALL`.
+      seed: of the bootstrap.
+    """
+
+    top_k: int | None = None
+    ranks: tuple[int, ...] | None = None
+    reproduce: tuple[str, ...] = ()
+    seed: int = 0
+
+
+def check_options(options: Options, num_rows: int) -> None:
+    """Refuses options that a database of `num_rows` rows cannot answer.
+
+    Raises:
+      UserError: one line that names the flag.
+    """
+    if options.top_k is not None and not 1 <= options.top_k <= num_rows:
+        raise UserError(f"--top_k={options.top_k}: the database has only {num_rows} rows; 0 is for all")
+    for rank in options.ranks or ():
+        if not 1 <= rank <= num_rows:
+            raise UserError(f"--ranks: {rank} is not a rank of the database, which has {num_rows} rows")
+    for name in options.reproduce:
+        if name != ALL and name not in retrieval.CONVENTIONS:
+            near = difflib.get_close_matches(name, retrieval.CONVENTIONS, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            known = ", ".join((*retrieval.CONVENTIONS, ALL))
+            raise UserError(f"--reproduce={name}: unknown{hint}; there are {known}")
+        if name != ALL and (why := _obstacle(name, num_rows)):
+            raise UserError(f"--reproduce={name}: {why}")
+
+
+def _obstacle(name: str, num_rows: int) -> str:
+    """Why a convention cannot be applied to a database; "" if it can."""
+    try:
+        retrieval.convention_cut(retrieval.CONVENTIONS[name], num_rows)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _rank_grid(num_rows: int) -> tuple[int, ...]:
+    """1, 2, 5, 10, 20, 50, ... and the last rank."""
+    steps = (digit * 10**power for power in range(len(str(num_rows))) for digit in (1, 2, 5))
+    return (*(rank for rank in steps if rank < num_rows), num_rows)
+
+
+class _Plan(NamedTuple):
+    """What the passes compute; cuts by ties, those of the reported mean average precision first.
+
+    Attributes:
+      conventions: name -> convention.
+      left_out: name -> why.
+      cuts: "expected" and "stable" -> cuts.
+      ranks: that are reported.
+      grid: ranks of the precision-recall curve.
+    """
+
+    conventions: dict[str, retrieval.Convention]
+    left_out: dict[str, str]
+    cuts: dict[str, tuple[retrieval.Cut, ...]]
+    ranks: tuple[int, ...]
+    grid: tuple[int, ...]
+
+
+def _plan(options: Options, num_rows: int) -> _Plan:
+    check_options(options, num_rows)
+    names = retrieval.CONVENTIONS if ALL in options.reproduce else options.reproduce
+    left_out = {name: why for name in names if (why := _obstacle(name, num_rows))}
+    conventions = {name: retrieval.CONVENTIONS[name] for name in names if name not in left_out}
+    own = [retrieval.Cut(options.top_k, denominator) for denominator in retrieval.DENOMINATORS]
+    others = lambda ties: [retrieval.convention_cut(c, num_rows) for c in conventions.values() if c.ties == ties]
+    cuts = {ties: tuple(dict.fromkeys(own + others(ties))) for ties in ("expected", "stable")}
+    default = tuple(rank for rank in retrieval.RANKS if rank <= num_rows)
+    return _Plan(conventions, left_out, cuts, options.ranks or default, _rank_grid(num_rows))
+
+
+def _mean_average_precision(means: retrieval.QueryMetrics, stable: retrieval.RankedQueries) -> dict[str, dict]:
+    """Denominator -> ties -> value, from means over queries."""
+    values = {ties: getattr(means, field) for ties, field in _TIES.items()} | {"stable": stable.average_precision}
+    return {
+        denominator: {ties: rounded(each[place]) for ties, each in values.items()}
+        for place, denominator in enumerate(retrieval.DENOMINATORS)
+    }
+
+
+def _interval(metrics: retrieval.QueryMetrics, seed: int) -> dict:
+    """Bootstrap interval of the expected values, all denominators over the same resamples."""
+    values = metrics.average_precision[metrics.relevant > 0, : len(retrieval.DENOMINATORS)]
+    key = jax.random.key(seed)
+    ends = retrieval.bootstrap_interval(key, jnp.asarray(values), num_resamples=_RESAMPLES, level=_LEVEL)
+    columns = zip(retrieval.DENOMINATORS, np.asarray(ends).T, strict=True)
+    bounds = {denominator: [rounded(end) for end in pair] for denominator, pair in columns}
+    return {"level": _LEVEL, "resamples": _RESAMPLES, "seed": seed} | bounds
+
+
+def _curves(means: retrieval.QueryMetrics, plan: _Plan, graded: bool) -> dict[str, dict[str, list]]:
+    """Everything by rank and by radius; ranks come first in the metrics, the grid after them."""
+    listed = lambda values: [rounded(value) for value in values]
+    reported, grid = slice(len(plan.ranks)), slice(len(plan.ranks), None)
+    by_rank = {"rank": list(plan.ranks)}
+    by_rank |= {"precision": listed(means.precision[reported]), "recall": listed(means.recall[reported])}
+    if graded:
+        by_rank["ndcg"] = listed(means.ndcg[reported])
+    return {
+        "by_rank": by_rank,
+        "precision_recall_by_rank": {
+            "rank": list(plan.grid),
+            "precision": listed(means.precision[grid]),
+            "recall": listed(means.recall[grid]),
+        },
+        "precision_recall_by_radius": {
+            "radius": list(range(len(means.radius_precision))),
+            "precision": listed(means.radius_precision),
+            "recall": listed(means.radius_recall),
+            "empty_balls": listed(means.radius_empty),
+        },
+    }
+
+
+def _reproduced(plan: _Plan, by_ties: dict[str, np.ndarray], num_rows: int) -> dict[str, dict]:
+    """Name -> value and convention, from average precisions ``[Q, C]`` by ties."""
+    rows = {}
+    for name, convention in plan.conventions.items():
+        place = plan.cuts[convention.ties].index(retrieval.convention_cut(convention, num_rows))
+        value = retrieval.convention_mean(convention, by_ties[convention.ties][:, place])
+        rows[name] = {"map": rounded(value)} | convention._asdict()
+    return rows
+
+
+def measure_codes(
+    query_codes: np.ndarray,
+    database_codes: np.ndarray,
+    query_labels: np.ndarray,
+    database_labels: np.ndarray,
+    options: Options,
+    *,
+    query_logits: np.ndarray | None = None,
+    devices: parallel.Devices | None = None,
+    on_queries: OnQueries = lambda done, total: None,
+) -> dict:
+    """All numbers of an evaluation.
+
+    Args:
+      query_codes: {0, 1} array ``[Q, K]``.
+      database_codes: {0, 1} array ``[N, K]``.
+      query_labels: integer ``[Q]`` or multi-hot ``[Q, C]``.
+      database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      options: Options.
+      query_logits: float ``[Q, K]``, for asymmetric ranking beside the Hamming ranking; None for none.
+      devices: that share the queries; None for the default device.
+      on_queries: called first, and after each chunk, with the queries done so far and their number, over all passes.
+
+    Returns:
+      Plain values, see `DEFINITIONS`.
+
+    Raises:
+      UserError: options that do not fit the database.
+      ValueError: input as in `retrieval.check_evaluation`, or no query that shares a label with any row.
+    """
+    num_rows, num_queries = len(database_codes), len(query_codes)
+    plan = _plan(options, num_rows)
+    arrays = query_codes, database_codes, query_labels, database_labels
+    passes = 2 if query_logits is None else 3
+    loop = lambda number: {
+        "devices": devices,
+        "on_queries": lambda done, _: on_queries(number * num_queries + done, passes * num_queries),
+    }
+    on_queries(0, passes * num_queries)
+    ranks = plan.ranks + plan.grid
+    metrics = retrieval.evaluate_queries(*arrays, cuts=plan.cuts["expected"], ranks=ranks, recall_levels=(), **loop(0))
+    counted = retrieval.mean_over_counted(metrics)
+    if counted.num_queries == 0:
+        raise ValueError("no query shares a label with any row of the database")
+    stable = retrieval.stable_queries(*arrays, cuts=plan.cuts["stable"], **loop(1))
+    graded = query_labels.ndim == 2
+    values = {
+        "bits": query_codes.shape[1],
+        "n_query": counted.num_queries,
+        "n_query_without_relevant": counted.num_without_relevant,
+        "n_query_unlabelled": retrieval.count_unlabelled(query_labels),
+        "n_database": num_rows,
+        "n_database_unlabelled": retrieval.count_unlabelled(database_labels),
+        "labels": "multi_hot" if graded else "integer",
+        "map_at": options.top_k,
+        "map": _mean_average_precision(counted.means, retrieval.mean_over_counted(stable).means),
+        "map_interval": _interval(metrics, options.seed),
+        **_curves(counted.means, plan, graded),
+    }
+    if options.reproduce:
+        by_ties = {"expected": metrics.average_precision, "stable": stable.average_precision}
+        values |= {"reproduce": _reproduced(plan, by_ties, num_rows), "reproduce_left_out": plan.left_out}
+    if query_logits is not None:
+        cuts = tuple(retrieval.Cut(options.top_k, denominator) for denominator in retrieval.DENOMINATORS)
+        ranked = retrieval.asymmetric_queries(query_logits, *arrays[1:], cuts=cuts, **loop(2))
+        found = retrieval.mean_over_counted(ranked).means.average_precision
+        values["asymmetric"] = {"map": dict(zip(retrieval.DENOMINATORS, map(rounded, found), strict=True))}
+    health = {"query": (query_codes, query_labels), "database": (database_codes, database_labels)}
+    return values | {"code_health": {name: summarise_health(*part) for name, part in health.items()}}
