@@ -21,12 +21,12 @@ ALLOWED = {
     "io": {"types", "encoders"},
     "results": {"types", "parallel", "retrieval"},
     "robustness": {"types", "data", "io", "mapping"},
-    "report": {"types", "io"},
+    "report": {"types", "io", "retrieval", "data", "robustness"},
     "pipeline": {
         *("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection"),
         *("data", "io", "config", "results"),
     },
-    "commands": {"types", "io", "pipeline"},
+    "commands": {"types", "io", "pipeline", "report"},
     "main": {"types", "commands"},
 }
 PURE = ("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection")
