@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from drlhash_jax import __version__
-from drlhash_jax.report.gather import Figure, Findings, Health
+from drlhash_jax.report.figures import Figure, over
+from drlhash_jax.report.gather import Findings, Health
 from drlhash_jax.report.measures import HEALTH_FIELDS
 from drlhash_jax.report.table_files import PUBLISHED_NOTE, heads, lines, sources
 from drlhash_jax.report.tables import Table
@@ -93,8 +94,9 @@ def _health_grid(health: Health) -> _Grid:
     rows = [
         [name, *(_number(value, field) for value, field in zip(values, HEALTH_FIELDS))] for name, values in health.rows
     ]
-    over = "one run" if health.runs == 1 else f"mean over {health.runs} runs"
-    return _Grid(f"{health.dataset}, codes of the database; {over}", ["codes", *HEALTH_FIELDS], rows, [])
+    return _Grid(
+        f"{health.dataset}, codes of the database; {over(range(health.runs))}", ["codes", *HEALTH_FIELDS], rows, []
+    )
 
 
 def summary_cards(tables: Sequence[Table]) -> list[_Card]:

@@ -245,9 +245,14 @@ def group_of(row: dict) -> Group:
     return Group(row["dataset"], row["protocol"], "all" if row["map_at"] is None else str(row["map_at"]))
 
 
+def selector_title(selector: str) -> str:
+    """A selector as it is written in tables and figures."""
+    return SELECTOR_TITLES.get(selector, selector)
+
+
 def label_of(row: dict, encoders: Iterable[str]) -> str:
     """Name of a row's method; the encoder belongs to it where there are several."""
-    title = SELECTOR_TITLES.get(row["selector"], row["selector"])
+    title = selector_title(row["selector"])
     label = f"{row['method']}, {title}"
     if row["selector"] != "none":
         label += f" from {row['pool_bits']}"

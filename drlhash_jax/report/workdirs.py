@@ -2,6 +2,7 @@
 
 import functools
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,9 @@ from drlhash_jax.io import load_codes, read_arrays
 from drlhash_jax.report.tables import Run, read_json, read_run
 from drlhash_jax.types import UserError
 
-_DATA_FIELDS = ("labels_path", "image_size", "cache", "num_workers", "max_skipped")
+_DATA_FIELDS = ("path", "labels_path", "image_size", "cache", "num_workers", "max_skipped")
+# Scalars of metrics.jsonl that learning curves show.
+CURVES = ("mean_reward", "mode_reward", "best_reward")
 
 
 class Record(NamedTuple):
@@ -25,6 +28,7 @@ class Record(NamedTuple):
       facts: run.json; empty if there is none.
       selection: selection.json; empty if the run ended before it.
       curves: number of bits -> scalar of PPO -> float64 ``[updates]``, from metrics.jsonl.
+      pool: codes of the database, all bits, uint8 {0, 1} ``[N, K]``; None if they are not there.
     """
 
     path: Path
@@ -32,11 +36,34 @@ class Record(NamedTuple):
     facts: dict
     selection: dict
     curves: dict[int, dict[str, np.ndarray]]
+    pool: np.ndarray | None
+
+    @property
+    def pool_bits(self) -> int:
+        """K; an encoder trained at a shorter length is a pool of its own in its result row."""
+        return max(row["pool_bits"] for row in self.run.rows)
 
     @property
     def orders(self) -> dict[tuple[int, str], list[list[int]]]:
-        """(bits, selector) -> chosen pool positions of each draw."""
-        return {(row["bits"], row["selector"]): row["orders"] for row in self.selection.get("selections", [])}
+        """(bits, selector) -> chosen pool positions of each draw; shorter codes first."""
+        rows = sorted(self.selection.get("selections", []), key=lambda row: row["bits"])
+        return {(row["bits"], row["selector"]): row["orders"] for row in rows}
+
+    @property
+    def main_selector(self) -> str | None:
+        """PPO, or the first selector that there is; None without any."""
+        selectors = [selector for _, selector in self.orders]
+        return "ppo" if "ppo" in selectors else next(iter(selectors), None)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Numbers of bits that the main selector chose, fewest first."""
+        return [bits for bits, selector in self.orders if selector == self.main_selector]
+
+    def evaluations(self, bits: int, selector: str) -> int:
+        """Rewards that a selection computed."""
+        rows = self.selection["selections"]
+        return next(row["map_evaluations"] for row in rows if (row["bits"], row["selector"]) == (bits, selector))
 
 
 class Coded(NamedTuple):
@@ -93,25 +120,47 @@ def find_runs(folders: Sequence[str]) -> list[Path]:
 
 
 def _read_curves(path: Path) -> dict[int, dict[str, np.ndarray]]:
-    """Scalars of PPO by number of bits; lines that are no such scalars are passed over."""
-    steps: dict[int, dict[int, dict[str, float]]] = {}
+    """PPO's rewards by number of bits; lines that are no such scalars are passed over."""
+    steps: dict[int, dict[int, list[float]]] = {}
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     for line in text.splitlines():
         try:
             row = json.loads(line)
-            stage, step = row.pop("stage").split("_"), row.pop("step")
-        except (ValueError, KeyError, AttributeError):
+            stage, step, values = row["stage"].split("_"), row["step"], [float(row[name]) for name in CURVES]
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
         if stage[0] == "selection" and stage[2:] == ["ppo"] and stage[1].isdigit():
-            steps.setdefault(int(stage[1]), {})[step] = row
+            steps.setdefault(int(stage[1]), {})[step] = values
     return {
-        bits: {name: np.array([by_step[step][name] for step in sorted(by_step)]) for name in by_step[min(by_step)]}
+        bits: dict(zip(CURVES, np.array([by_step[step] for step in sorted(by_step)]).T))
         for bits, by_step in steps.items()
     }
 
 
+def _read_selection(path: Path) -> dict:
+    selection = read_json(path)
+    try:
+        for row in selection["selections"]:
+            if not all(row[field] for field in ("bits", "selector", "orders", "rewards")):
+                raise ValueError(f"a row is {row}")
+            int(row["map_evaluations"])
+        float(selection["reward"]["all_bits"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not as a run writes it: {error}") from error
+    return selection
+
+
+def _read_codes(path: Path) -> np.ndarray | None:
+    """Codes with the number of their bits beside them; None if they are not there, or damaged."""
+    try:
+        codes = load_codes(path.with_suffix(".npy"), read_json(path.with_suffix(".json"))["bits"])
+    except (OSError, ValueError, KeyError):
+        return None
+    return codes if len(codes) > 1 else None
+
+
 def read_record(path: Path) -> Record:
-    """Reads everything that a run says but its codes.
+    """Reads everything that a run says, and the codes of its database.
 
     Args:
       path: the run's directory.
@@ -120,12 +169,20 @@ def read_record(path: Path) -> Record:
       Record.
 
     Raises:
-      UserError: as in `read_run`.
+      UserError: as in `read_run`; no result rows, or a file that is not as a run writes it.
     """
     path = Path(path)
-    optional = lambda name: read_json(path / name) if (path / name).is_file() else {}
+    run = read_run(path)
+    if not run.rows:
+        raise UserError(f"{path}/metrics.json holds no result rows")
+    optional = lambda name, read: read(path / name) if (path / name).is_file() else {}
     return Record(
-        path, read_run(path), optional("run.json"), optional("selection.json"), _read_curves(path / "metrics.jsonl")
+        path,
+        run,
+        optional("run.json", read_json),
+        optional("selection.json", _read_selection),
+        _read_curves(path / "metrics.jsonl"),
+        _read_codes(path / "codes" / "database"),
     )
 
 
@@ -135,25 +192,12 @@ def _load_dataset(source: str, settings: tuple[tuple[str, object], ...]) -> data
     return data.load_dataset(source, **dict(settings))
 
 
-def load_pool(path: Path, part: str) -> np.ndarray:
-    """The pool's codes of a part of the split, "query" or "database": uint8 {0, 1} ``[., K]``.
-
-    Raises:
-      UserError: the run stored none.
-    """
-    stem = path / "codes" / part
-    try:
-        return load_codes(stem.with_suffix(".npy"), read_json(stem.with_suffix(".json"))["bits"])
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} has no codes of its {part} rows: {error}") from error
-
-
 def load_trained(path: Path, bits: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Codes of query and database by the encoder trained at this length; None if its checkpoint is gone."""
     try:
         with np.load(path / "checkpoints" / f"mapping_{bits:03d}.npz", allow_pickle=False) as arrays:
             return arrays["query"], arrays["database"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
 
@@ -170,17 +214,20 @@ def load_coded(record: Record) -> Coded:
       UserError: codes, split, configuration or data are not there, or other data lie where the run's were.
     """
     path, config = record.path, record.run.config
-    query, database = load_pool(path, "query"), load_pool(path, "database")
-    if config is None or not (path / "split.npz").is_file():
-        raise UserError(f"{path} has no {'split.npz' if config else 'config.json'}")
-    if config.get("data.source") not in data.SOURCES:
-        raise UserError(f"{path}: its source of data, {config.get('data.source')!r}, is unknown here")
+    query, database = _read_codes(path / "codes" / "query"), record.pool
+    if query is None or database is None:
+        raise UserError("The codes of its queries or its database are not there")
+    if config is None or config.get("data.source") not in data.SOURCES:
+        raise UserError("There is no config.json that names its data")
     settings = {field: config[f"data.{field}"] for field in _DATA_FIELDS if f"data.{field}" in config}
-    dataset = _load_dataset(config["data.source"], tuple(({"path": config["data.path"]} | settings).items()))
-    rows = read_arrays(path / "split.npz")
-    names = {row["dataset"] for row in record.run.rows}
+    try:
+        dataset = _load_dataset(config["data.source"], tuple(settings.items()))
+        rows = read_arrays(path / "split.npz")
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"Its data cannot be loaded: {error}") from error
+    needed = max(int(part.max(initial=0)) for part in rows.values()) + 1
     fits = len(rows["query"]) == len(query) and len(rows["database"]) == len(database)
-    if not fits or names != {dataset.name} or max(part.max() for part in rows.values()) >= len(dataset.labels):
-        raise UserError(f"{path}: {dataset.name} with {len(dataset.labels)} rows is not what the run was made of")
+    if not fits or needed > len(dataset.labels) or record.run.rows[0]["dataset"] != dataset.name:
+        raise UserError(f"{dataset.name} with {len(dataset.labels)} rows is not what the run was made of")
     labels = dataset.labels
     return Coded(dataset, rows, query, database, labels[rows["query"]], labels[rows["database"]])
