@@ -25,7 +25,7 @@ def run() -> None:
     from drlhash_jax.report import write_report
 
     say = lambda text: print(text, file=sys.stderr)
-    written, findings = write_report(_RUNS.value, _OUT.value, _ROBUSTNESS.value, say)
-    for note in findings.notes:
+    written, notes = write_report(_RUNS.value, _OUT.value, _ROBUSTNESS.value, say)
+    for note in notes:
         say(f"missing: {note}")
     print("written:", *(f"  {path}{'/' if path.is_dir() else ''}" for path in written), sep="\n")

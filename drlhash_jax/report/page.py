@@ -137,7 +137,8 @@ def _run_facts(record: Record) -> _RunFacts:
         "split": f"{split.get('protocol', 'protocol not recorded')}, SHA-256 {split.get('digest', 'not recorded')}",
         "seconds of all stages": f"{total:,.1f}",
     }
-    named = [(key.replace("_", " "), _text(value)) for key, value in (first | facts).items()]
+    # An empty list of classes says nothing.
+    named = [(key.replace("_", " "), _text(value)) for key, value in (first | facts).items() if value != []]
     config = sorted((record.run.config or {}).items())
     return _RunFacts(str(record.path), named, seconds, [(key, _text(value)) for key, value in config])
 

@@ -222,7 +222,7 @@ def _check_seeds(label: str, entries: Sequence[_Entry]) -> None:
     seeds: dict[int, str] = {}
     for run, row in entries:
         other = seeds.setdefault(row["seed"], run.name)
-        if other != run.name or sum(each.run is run for each in entries) > 1:
+        if other != run.name or sum(each.run.name == run.name for each in entries) > 1:
             raise UserError(f"{other} and {run.name} both give seed {row['seed']} of {label}: give each run once")
         if row["n_database"] != first.row["n_database"]:
             raise UserError(

@@ -50,7 +50,7 @@ def _write_health(path: Path, findings: Findings) -> None:
 
 def write_report(
     folders: Sequence[str], out: Path, robustness: bool = False, say: Callable[[str], None] = lambda text: None
-) -> tuple[list[Path], Findings]:
+) -> tuple[list[Path], list[str]]:
     """Gathers runs into ``report.html``, ``tables.*``, ``code_health.csv`` and ``figures/``.
 
     Args:
@@ -60,7 +60,7 @@ def write_report(
       say: told what is going on.
 
     Returns:
-      Paths of what was written, and what runs gave.
+      Paths of what was written; and what could not be shown, and why.
 
     Raises:
       UserError: nothing to report on, runs that no report holds together, a place that cannot be written, or a package
@@ -82,4 +82,4 @@ def write_report(
         _write_health(finished / "code_health.csv", findings)
         names = [*(path.name for path in paths), "code_health.csv", f"{_FIGURES}/"]
         (finished / PAGE).write_bytes(render_page(findings, published, names))
-        return _move(finished, out), findings
+        return _move(finished, out), findings.notes
