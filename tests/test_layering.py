@@ -21,13 +21,13 @@ ALLOWED = {
     "io": {"types", "encoders"},
     "results": {"types", "parallel", "retrieval"},
     "robustness": {"types", "data", "io", "mapping"},
-    "report": {"types", "io"},
+    "report": {"types", "io", "retrieval", "data", "robustness"},
     "pipeline": {
         *("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection"),
         *("data", "io", "config", "results"),
     },
     "evaluation": {"types", "parallel", "retrieval", "data", "io", "config", "results"},
-    "commands": {"types", "io", "pipeline", "evaluation"},
+    "commands": {"types", "io", "pipeline", "evaluation", "report"},
     "main": {"types", "commands"},
 }
 PURE = ("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection")

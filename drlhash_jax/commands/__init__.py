@@ -3,4 +3,4 @@
 A module has its flags, and ``run()``. It may have ``complete_arguments(argv)``, which sees the arguments first.
 """
 
-COMMANDS = ("train", "eval")
+COMMANDS = ("train", "eval", "report")

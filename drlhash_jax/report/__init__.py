@@ -25,6 +25,7 @@ from drlhash_jax.report.tables import (
     result_tables,
     side_by_side,
 )
+from drlhash_jax.report.write import write_report
 
 __all__ = [
     "Cell",
@@ -56,4 +57,5 @@ __all__ = [
     "side_by_side",
     "to_latex",
     "to_markdown",
+    "write_report",
 ]

@@ -74,7 +74,8 @@ def plot_bit_correlation(stem: Path, panels: Mapping[str, np.ndarray]) -> tuple[
     if not panels:
         raise ValueError("a figure needs at least one panel")
     maps = {title: bit_correlation(np.asarray(codes)) for title, codes in panels.items()}
-    columns = min(3, len(maps))
+    # Four stand in a square.
+    columns = 2 if len(maps) == 4 else min(3, len(maps))
     lines = -(-len(maps) // columns)
     titles = [f"{title}\nmean {mean_off_diagonal(each):.3f}" for title, each in maps.items()]
     with styled_figure(2.6 * columns + 0.8, 2.9 * lines) as figure:

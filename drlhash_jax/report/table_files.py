@@ -14,7 +14,7 @@ _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "±": r"$\pm$",
 }
 _MEASURED, _PUBLISHED = "Measured", "Published values, not measured here"
-_NOTE = "How these break ties, and what they divide by, is up to their sources: no comparison digit by digit."
+PUBLISHED_NOTE = "How these break ties, and what they divide by, is up to their sources: no comparison digit by digit."
 
 
 def _text(cell: Cell | None, common_n: bool) -> str:
@@ -31,31 +31,39 @@ def _source_numbers(table: Table) -> dict[str, int]:
     return {source: number for number, source in enumerate(sources, 1)}
 
 
-def _lines(table: Table) -> list[list[str]]:
+def heads(table: Table) -> list[str]:
+    """What stands above the columns; the dataset only where there are several."""
+    several = len(table.groups) > 1
+    return ["method"] + [
+        f"{group.dataset}, {bits} bits" if several else f"{bits} bits" for group, bits in table.columns
+    ]
+
+
+def lines(table: Table) -> list[list[str]]:
     """Cells of a table's rows as text, methods first."""
     common_n = len({cell.n for cell in table.cells.values()}) == 1
     numbers = _source_numbers(table)
-    lines = []
+    rows = []
     for method in table.methods:
         mark = f" [{numbers[method.source]}]" if method.source else ""
         cells = [_text(table.cells.get((method, group, bits)), common_n) for group, bits in table.columns]
-        lines.append([method.name + mark, *cells])
-    return lines
+        rows.append([method.name + mark, *cells])
+    return rows
 
 
-def _sources(table: Table) -> list[str]:
+def sources(table: Table) -> list[str]:
+    """Where a table's numbers were published, as its rows refer to them."""
     return [f"[{number}] {source}" for source, number in _source_numbers(table).items()]
 
 
 def to_markdown(table: Table) -> str:
     """A table as Markdown, its title above and its sources below."""
-    several = len(table.groups) > 1
-    heads = [f"{group.dataset}, {bits} bits" if several else f"{bits} bits" for group, bits in table.columns]
-    rows = [["method", *heads], ["---"] + ["---:"] * len(heads), *_lines(table)]
+    head = heads(table)
+    rows = [head, ["---"] + ["---:"] * (len(head) - 1), *lines(table)]
     text = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
-    sources = "".join(f"\n{source}  " for source in _sources(table))
+    below = "".join(f"\n{source}  " for source in sources(table))
     body = "\n".join(f"| {line} |" for line in text)
-    return f"{table.title}\n\n{body}\n" + (f"{sources}\n" if sources else "")
+    return f"{table.title}\n\n{body}\n" + (f"{below}\n" if below else "")
 
 
 def _escape(text: str) -> str:
@@ -64,28 +72,28 @@ def _escape(text: str) -> str:
 
 def to_latex(table: Table) -> str:
     """A table as LaTeX's table environment, with the rules of the package booktabs."""
-    heads, rules, start = [""], [], 2
+    spans, rules, start = [""], [], 2
     for group in table.groups:
         width = sum(other == group for other, _ in table.columns)
-        heads.append(f"\\multicolumn{{{width}}}{{c}}{{{_escape(str(group))}}}")
+        spans.append(f"\\multicolumn{{{width}}}{{c}}{{{_escape(str(group))}}}")
         rules.append(f"\\cmidrule(lr){{{start}-{start + width - 1}}}")
         start += width
     bits = [f"{bits} bits" for _, bits in table.columns]
-    rows = [" & ".join(map(_escape, row)) + r" \\" for row in _lines(table)]
+    rows = [" & ".join(map(_escape, row)) + r" \\" for row in lines(table)]
     return "\n".join(
         [
             r"\begin{table}",
             f"\\caption{{{_escape(table.title)}}}",
             f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
             r"\toprule",
-            " & ".join(heads) + r" \\",
+            " & ".join(spans) + r" \\",
             " ".join(rules),
             " & ".join(["method", *bits]) + r" \\",
             r"\midrule",
             *rows,
             r"\bottomrule",
             r"\end{tabular}",
-            *(f"\\par {_escape(source)}" for source in _sources(table)),
+            *(f"\\par {_escape(source)}" for source in sources(table)),
             r"\end{table}",
             "",
         ]
@@ -119,8 +127,8 @@ def save_tables(stem: Path, measured: Sequence[Table], published: Sequence[Table
     markdown = [f"## {_MEASURED}\n", *map(to_markdown, measured)]
     latex = list(map(to_latex, measured))
     if published:
-        markdown += [f"## {_PUBLISHED}\n", f"{_NOTE}\n", *map(to_markdown, published)]
-        latex += [f"% {_PUBLISHED}. {_NOTE}\n", *map(to_latex, published)]
+        markdown += [f"## {_PUBLISHED}\n", f"{PUBLISHED_NOTE}\n", *map(to_markdown, published)]
+        latex += [f"% {_PUBLISHED}. {PUBLISHED_NOTE}\n", *map(to_latex, published)]
     for path, parts in zip(paths, (markdown, latex)):
         write_atomically(path, lambda file, parts=parts: file.write("\n".join(parts).encode()))
     write_csv(paths[2], _HEADER, [row for table in (*measured, *published) for row in _csv_rows(table)])

@@ -157,7 +157,8 @@ def _flatten(tree: dict, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict:
+    """A file that holds a JSON object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -182,7 +183,7 @@ def read_run(workdir: Path) -> Run:
       UserError: not there, not readable, or a row without a field that a table needs.
     """
     workdir = Path(workdir)
-    metrics = _read_json(workdir / "metrics.json")
+    metrics = read_json(workdir / "metrics.json")
     rows, definitions = metrics.get("results"), metrics.get("definitions")
     if not isinstance(rows, list) or not isinstance(definitions, dict):
         raise UserError(f"{workdir}/metrics.json has no results and definitions")
@@ -192,7 +193,7 @@ def read_run(workdir: Path) -> Run:
             raise UserError(f"{workdir}/metrics.json, row {number}: no field {', '.join(missing)}")
     config = None
     if (workdir / "config.json").exists():
-        config = _flatten(_read_json(workdir / "config.json").get("config", {}))
+        config = _flatten(read_json(workdir / "config.json").get("config", {}))
     return Run(str(workdir), rows, definitions, config)
 
 
@@ -221,7 +222,7 @@ def _check_seeds(label: str, entries: Sequence[_Entry]) -> None:
     seeds: dict[int, str] = {}
     for run, row in entries:
         other = seeds.setdefault(row["seed"], run.name)
-        if other != run.name or sum(each.run is run for each in entries) > 1:
+        if other != run.name or sum(each.run.name == run.name for each in entries) > 1:
             raise UserError(f"{other} and {run.name} both give seed {row['seed']} of {label}: give each run once")
         if row["n_database"] != first.row["n_database"]:
             raise UserError(
@@ -239,13 +240,19 @@ def _check_seeds(label: str, entries: Sequence[_Entry]) -> None:
             )
 
 
-def _group_of(row: dict) -> Group:
+def group_of(row: dict) -> Group:
+    """The columns that a result row belongs to."""
     return Group(row["dataset"], row["protocol"], "all" if row["map_at"] is None else str(row["map_at"]))
 
 
-def _label(row: dict, encoders: Iterable[str]) -> str:
+def selector_title(selector: str) -> str:
+    """A selector as it is written in tables and figures."""
+    return SELECTOR_TITLES.get(selector, selector)
+
+
+def label_of(row: dict, encoders: Iterable[str]) -> str:
     """Name of a row's method; the encoder belongs to it where there are several."""
-    title = SELECTOR_TITLES.get(row["selector"], row["selector"])
+    title = selector_title(row["selector"])
     label = f"{row['method']}, {title}"
     if row["selector"] != "none":
         label += f" from {row['pool_bits']}"
@@ -285,7 +292,7 @@ def result_tables(runs: Sequence[Run], value: str = "map") -> list[Table]:
     grouped: dict[Group, list[_Entry]] = {}
     for run in runs:
         for row in run.rows:
-            grouped.setdefault(_group_of(row), []).append(_Entry(run, row))
+            grouped.setdefault(group_of(row), []).append(_Entry(run, row))
     return [_measured_table(group, entries, value) for group, entries in grouped.items()]
 
 
@@ -293,7 +300,7 @@ def _measured_table(group: Group, entries: Sequence[_Entry], value: str) -> Tabl
     encoders = {row["encoder"] for _, row in entries}
     by_cell: dict[tuple[Method, Group, int], list[_Entry]] = {}
     for entry in entries:
-        by_cell.setdefault((Method(_label(entry.row, encoders)), group, entry.row["bits"]), []).append(entry)
+        by_cell.setdefault((Method(label_of(entry.row, encoders)), group, entry.row["bits"]), []).append(entry)
     for (method, _, bits), of_cell in by_cell.items():
         _check_seeds(f"{method.name}, {bits} bits on {group}", of_cell)
     return _assemble(value, {key: _cell(of_cell, value) for key, of_cell in by_cell.items()})

@@ -1,0 +1,50 @@
+"""The command report from the command line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "drlhash_jax.main", "report", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], ["--runs=DIR", "--out=DIR"]),
+        (["--runs=nowhere", "--out=OUT"], ["nowhere is not there"]),
+        (["--rums=x"], ["rums", "runs"]),
+        (["left"], ["unexpected argument left"]),
+    ],
+)
+def test_mistakes_get_one_line(arguments, words, tmp_path):
+    done = run(*(argument.replace("OUT", str(tmp_path / "out")) for argument in arguments))
+    lines = [line for line in done.stderr.splitlines() if line.startswith("drlhash_jax: ")]
+    assert done.returncode == 1 and len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
+    assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_run_becomes_a_report(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "drlhash_jax.main",
+        "--config=configs/smoke.py",
+        f"--workdir={tmp_path / 'runs/a'}",
+    ]
+    flags = ("--config.selectors=ppo,greedy,random", "--config.train_direct=False", "--config.bits=4")
+    subprocess.run([*command, *flags], check=True, capture_output=True, cwd=ROOT)
+    done = run(f"--runs={tmp_path / 'runs'}", f"--out={tmp_path / 'out'}")
+    assert done.returncode == 0 and "missing:" not in done.stderr, done.stderr
+    figures = {path.name for path in (tmp_path / "out/figures").glob("*.png")}
+    names = ("precision_recall", "precision_at_n", "retrievals", "learning", "correlation", "tsne")
+    assert figures == {"map_bits.png", "precision_radius2.png"} | {f"{name}-digits.png" for name in names}
+    assert f"{tmp_path / 'out/report.html'}" in done.stdout

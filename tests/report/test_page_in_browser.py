@@ -1,0 +1,70 @@
+"""The page in headless Chromium: narrow and wide, light and dark."""
+
+import shutil
+
+import pytest
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="module")
+def driver():
+    """A browser that reaches nothing but files."""
+    if not BROWSER or not DRIVER:
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    # The sandbox needs what containers do not give, and /dev/shm is small there.
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    # Named, so that selenium does not look for a driver on the network.
+    browser = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield browser
+    browser.quit()
+
+
+MEASURE = """
+const page = document.scrollingElement, box = element => element.getBoundingClientRect();
+document.querySelectorAll("details").forEach(each => each.open = true);
+const scrolls = element => element.closest(".scroll, .plot") !== null;
+return {
+  width: innerWidth,
+  scrollWidth: page.scrollWidth,
+  outside: [...document.body.querySelectorAll("*")]
+    .filter(each => !scrolls(each) && box(each).right > page.clientWidth + 1).map(each => each.outerHTML.slice(0, 200)),
+  boxes: [...document.querySelectorAll("table")].every(scrolls),
+  images: [...document.images].map(each => each.complete && each.naturalWidth > 0 && box(each).width > 100),
+  scripts: document.scripts.length,
+  dark: matchMedia("(prefers-color-scheme: dark)").matches,
+  colours: [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor],
+};
+"""
+
+
+def brightness(colour):
+    """Mean of red, green and blue, 0 to 255, of rgb(r, g, b)."""
+    return sum(int(part) for part in colour.removeprefix("rgb(").rstrip(")").split(",")) / 3
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_page_fits(driver, width, scheme, report_folder):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    driver.get((report_folder[0] / "report.html").as_uri())
+    found = driver.execute_script(MEASURE)
+    assert found["width"] == width and found["dark"] == (scheme == "dark")
+    assert found["scrollWidth"] <= width and found["outside"] == [] and found["boxes"]
+    assert len(found["images"]) == 8 and all(found["images"])
+    ink, paper = map(brightness, found["colours"])
+    assert (ink > 200 and paper < 60) if scheme == "dark" else (ink < 60 and paper > 200)
+    assert found["scripts"] == 0 and driver.get_log("browser") == []
+    requests = [entry["message"] for entry in driver.get_log("performance") if "requestWillBeSent" in entry["message"]]
+    assert not [message for message in requests if '"url":"http' in message]
