@@ -45,8 +45,8 @@ setup(
         # Only for the tests that compare networks and weight files with torch's own.
         "parity": ["torch>=2.10"],
         "test": [
-            *("ImageHash>=4.3", "chex>=0.1.90", "ipykernel>=6.29", "jinja2>=3.1", "matplotlib>=3.10"),
-            *("nbclient>=0.10", "nbformat>=5.10", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.14"),
+            *("ImageHash>=4.3", "chex>=0.1.90", "faiss-cpu>=1.10", "ipykernel>=6.29", "jinja2>=3.1"),
+            *("matplotlib>=3.10", "nbclient>=0.10", "nbformat>=5.10", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.14"),
             "selenium>=4.30",
         ],
     },

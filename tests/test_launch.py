@@ -27,6 +27,8 @@ def test_notebook(tmp_path, monkeypatch):
     printed = "".join(out.get("text", "") + out.get("data", {}).get("text/plain", "") for out in outputs)
     assert "mAP@all on digits" in printed and "best reward" in printed
     assert (tmp_path / "run/metrics.json").exists()
+    assert (tmp_path / "run_report/report.html").exists()
+    assert sum("image/png" in out.get("data", {}) for out in outputs) >= 4
 
 
 @pytest.mark.parametrize("script", ["local_multiprocess.sh", "slurm.sbatch", "tpu_vm.sh"])

@@ -1,6 +1,6 @@
 """What is shown of results: figures as PDF, PNG and the numbers behind them; tables as Markdown, LaTeX and CSV."""
 
-from drlhash_jax.report.code_maps import bit_correlation, embed_codes, plot_bit_correlation, plot_tsne
+from drlhash_jax.report.code_maps import embed_codes, plot_bit_correlation, plot_tsne
 from drlhash_jax.report.curves import (
     Level,
     Series,
@@ -36,7 +36,6 @@ __all__ = [
     "Run",
     "Series",
     "Table",
-    "bit_correlation",
     "choose_examples",
     "embed_codes",
     "panels_of",

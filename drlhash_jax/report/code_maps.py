@@ -8,6 +8,7 @@ import numpy as np
 
 from drlhash_jax.report.curves import panel_axes
 from drlhash_jax.report.style import save_figure, series_style, styled_figure
+from drlhash_jax.retrieval import bit_correlation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,30 +17,6 @@ if TYPE_CHECKING:
 def _check_codes(codes: np.ndarray) -> None:
     if codes.ndim != 2 or not np.all((codes == 0) | (codes == 1)):
         raise ValueError(f"codes must be 0 and 1 in an array [N, K], not {codes.dtype} {list(codes.shape)}")
-
-
-def bit_correlation(codes: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of every pair of bits, from integer counts.
-
-    With n_i the rows that have bit i and n_ij those that have both, of n rows,
-    r_ij = (n n_ij - n_i n_j) / sqrt(n_i (n - n_i) n_j (n - n_j)).
-
-    Args:
-      codes: {0, 1} array ``[N, K]``.
-
-    Returns:
-      float64 ``[K, K]``; NaN in the row and the column of a bit that is the same everywhere.
-
-    Raises:
-      ValueError: not codes.
-    """
-    _check_codes(codes)
-    bits = codes.astype(np.int64)
-    n, both = len(bits), bits.T @ bits
-    ones = np.diag(both)
-    spread = np.sqrt((ones * (n - ones)).astype(float))
-    with np.errstate(invalid="ignore"):
-        return (n * both - np.outer(ones, ones)) / np.outer(spread, spread)
 
 
 def mean_off_diagonal(correlation: np.ndarray) -> float:
@@ -73,6 +50,8 @@ def plot_bit_correlation(stem: Path, panels: Mapping[str, np.ndarray]) -> tuple[
     """
     if not panels:
         raise ValueError("a figure needs at least one panel")
+    for codes in panels.values():
+        _check_codes(np.asarray(codes))
     maps = {title: bit_correlation(np.asarray(codes)) for title, codes in panels.items()}
     # Four stand in a square.
     columns = 2 if len(maps) == 4 else min(3, len(maps))

@@ -5,8 +5,9 @@ import csv
 import numpy as np
 import pytest
 
-from drlhash_jax.report import bit_correlation, embed_codes, plot_bit_correlation, plot_tsne
+from drlhash_jax.report import embed_codes, plot_bit_correlation, plot_tsne
 from drlhash_jax.report.code_maps import mean_off_diagonal
+from drlhash_jax.retrieval import bit_correlation
 
 
 def test_golden_correlation():
