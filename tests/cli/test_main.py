@@ -98,9 +98,8 @@ def test_eval_says_what_the_run_said(smoke, tmp_path):
     done = run("eval", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert "best_of_random" in done.stdout and str(tmp_path / "run/eval.json") in done.stdout
-    own = {
-        (row["bits"], row["selector"]): row for row in json.loads((smoke[0] / "metrics.json").read_text())["results"]
-    }
+    trained = json.loads((smoke[0] / "metrics.json").read_text())["results"]
+    own = {(row["bits"], row["selector"]): row for row in trained}
     rows = json.loads((tmp_path / "run/eval.json").read_text())["results"]
     # The pool and six selectors at two lengths; codes trained at a length are not kept.
     assert len(rows) == 1 + 2 * 6
