@@ -1,17 +1,14 @@
 """Finished codes, ours or other software's, measured in every way at once."""
 
-from drlhash_jax.evaluation.code_arrays import BIT_ORDERS, KINDS, CodeArray, check_together, read_codes, read_labels
+from drlhash_jax.evaluation.code_arrays import CodeArray, check_together, read_codes, read_labels
 from drlhash_jax.evaluation.definitions import DEFINITIONS
 from drlhash_jax.evaluation.files import CodeFiles, evaluate_files, evaluate_run
 from drlhash_jax.evaluation.finished_run import FinishedRun, read_finished_run
-from drlhash_jax.evaluation.measure import ALL, Options, check_options, measure_codes
+from drlhash_jax.evaluation.measure import Options, check_options, measure_codes
 from drlhash_jax.evaluation.summary import summarise_health
 
 __all__ = [
-    "ALL",
-    "BIT_ORDERS",
     "DEFINITIONS",
-    "KINDS",
     "CodeArray",
     "CodeFiles",
     "FinishedRun",

@@ -6,8 +6,6 @@ import numpy as np
 
 from drlhash_jax.types import UserError
 
-KINDS = ("auto", "bits", "signs", "packed", "logits")
-BIT_ORDERS = ("msb", "lsb")
 # Values of the kinds that are binary.
 _VALUES = {"bits": (0, 1), "signs": (-1, 1)}
 _BLOCK_ROWS = 65_536
@@ -98,7 +96,8 @@ def read_codes(
     Args:
       array: bool, integer or float ``[N, K]``, or packed uint8 ``[N, ceil(K / 8)]``; may be a mapped file.
       name: flag and file, for messages.
-      kind: one of `KINDS`; "auto" finds {0, 1} and {-1, 1}, never packed codes or logits, which look like others.
+      kind: "bits" {0, 1}, "signs" {-1, 1}, "packed" or "logits"; "auto" finds the first two, never the others, which
+        cannot be told from mistakes.
       num_bits: K; needed for packed codes, otherwise checked if it is given.
       bit_order: place of the first bit of a byte of packed codes, highest ("msb", the default) or lowest ("lsb").
 

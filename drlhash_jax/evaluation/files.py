@@ -29,7 +29,7 @@ class CodeFiles(NamedTuple):
       database_codes: address.
       query_labels: address.
       database_labels: address.
-      kind: of the codes, see `code_arrays.KINDS`; "logits" is about the queries' only.
+      kind: of the codes, see `read_codes`; "logits" is about the queries' only.
       num_bits: K of packed codes.
       bit_order: of packed codes, "msb" or "lsb"; None where it is not said.
     """

@@ -25,6 +25,9 @@ _TIES = {
     "pessimistic": "average_precision_low",
 }
 
+# Compiled once for all sets of bits of a run.
+_bootstrap = jax.jit(retrieval.bootstrap_interval, static_argnames=("num_resamples", "level"))
+
 OnQueries = Callable[[int, int], None]
 
 
@@ -123,7 +126,7 @@ def _interval(metrics: retrieval.QueryMetrics, seed: int) -> dict:
     """Bootstrap interval of the expected values, all denominators over the same resamples."""
     values = metrics.average_precision[metrics.relevant > 0, : len(retrieval.DENOMINATORS)]
     key = jax.random.key(seed)
-    ends = retrieval.bootstrap_interval(key, jnp.asarray(values), num_resamples=_RESAMPLES, level=_LEVEL)
+    ends = _bootstrap(key, jnp.asarray(values), num_resamples=_RESAMPLES, level=_LEVEL)
     columns = zip(retrieval.DENOMINATORS, np.asarray(ends).T, strict=True)
     bounds = {denominator: [rounded(end) for end in pair] for denominator, pair in columns}
     return {"level": _LEVEL, "resamples": _RESAMPLES, "seed": seed} | bounds

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,25 @@ def test_rerun_finishes_at_once_and_changes_nothing(smoke):
     assert again.returncode == 0, again.stderr
     assert "done in" not in again.stderr
     assert before == ((workdir / "metrics.json").read_text(), (workdir / "selection.json").read_text())
+
+
+@pytest.mark.slow
+def test_eval_says_what_the_run_said(smoke, tmp_path):
+    shutil.copytree(smoke[0], tmp_path / "run")
+    done = run("eval", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    assert "best_of_random" in done.stdout and str(tmp_path / "run/eval.json") in done.stdout
+    trained = json.loads((smoke[0] / "metrics.json").read_text())["results"]
+    own = {(row["bits"], row["selector"]): row for row in trained}
+    rows = json.loads((tmp_path / "run/eval.json").read_text())["results"]
+    # The pool and six selectors at two lengths; codes trained at a length are not kept.
+    assert len(rows) == 1 + 2 * 6
+    for row in rows:
+        if row["selector"] != "random":
+            expected = own[row["bits"], row["selector"]]
+            found = [row["map"]["min"][ties] for ties in ("expected", "stable", "pessimistic", "optimistic")]
+            names = ("map", "map_stable", "map_low", "map_high")
+            assert found == pytest.approx([expected[name] for name in names], abs=2e-6)
 
 
 @pytest.mark.slow
