@@ -436,7 +436,8 @@ def draw_robustness(folder: Path, runs: Runs, notes: list[str], say: Say) -> Fig
     png = plot_robustness(folder / name, rows)[1]
     caption = (
         f"Share of attacked copies of {len(images)} query images that are found at the largest threshold which takes "
-        f"at most {rows[0]['max_false_positive_rate']:.0%} of the pairs of different images for copies. pHash and "
-        f"dHash are ImageHash's, which nobody trained. {record.path}."
+        f"at most {rows[0]['max_false_positive_rate']:.0%} of the pairs of different images for copies; none are "
+        "where more of the pairs than that have equal codes. pHash and dHash are ImageHash's, which nobody trained. "
+        f"{record.path}."
     )
     return Figure(name, str(runs.group), caption, png)

@@ -172,7 +172,8 @@ def render_page(findings: Findings, published: Sequence[Table], written: Sequenc
             "mAP": [_grid(table) for table in findings.tables if table.value == "map"],
             "Precision within Hamming radius 2": [_grid(t) for t in findings.tables if t.value == "precision_radius2"],
         },
-        published=[_grid(table) for table in published],
+        # Their heading says already that they were not measured here.
+        published=[_grid(table)._replace(title="; ".join(map(str, table.groups))) for table in published],
         published_note=PUBLISHED_NOTE,
         figures={
             heading: [_picture(figure) for figure in figures]

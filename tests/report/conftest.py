@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drlhash_jax import io, results
+from drlhash_jax import io, results, retrieval
 
 HOSTILE = "<script>alert(1)<script>\"'&{{ 7 * 7 }} $x_1$"
 CLASSES = ("</style><script>alert(2)</script>", '"><img src=x onerror=alert(3)>', "plain")
@@ -33,9 +33,18 @@ def make_run(folder, listed, seed=0, protocol="random-8-20-all", learning=True):
     query, database = np.arange(8), np.arange(8, 48)
     prototypes = rng.integers(0, 2, (3, POOL))
     codes = (prototypes[labels] ^ (rng.random((48, POOL)) < 0.2)).astype(np.uint8)
-    measure = lambda columns: results.measure(
-        codes[query][:, columns], codes[database][:, columns], labels[query], labels[database], None
-    )
+
+    def measure(columns):
+        found = retrieval.evaluate(
+            codes[query][:, columns], codes[database][:, columns], labels[query], labels[database]
+        )
+        numbers = dict.fromkeys(("map", "map_stable"), found.map) | {
+            "map_low": found.map_low,
+            "map_high": found.map_high,
+        }
+        numbers |= {"precision_radius2": found.precision_radius2, "empty_balls": found.empty_balls}
+        return numbers | {"map_at": None, "n_query": 8, "n_database": 40}
+
     facts = {"method": "drlhash", "dataset": listed.stem, "protocol": protocol, "seed": seed, "encoder": "compact"}
     row = lambda selector, bits, pool, orders: {
         **facts,

@@ -19,6 +19,7 @@ from drlhash_jax.report.page import read_readings, summary_cards
 from drlhash_jax.types import UserError
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
 
 class Parsed(HTMLParser):
