@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, HOSTILE, make_run
+from made_up_runs import CLASSES, HOSTILE, make_run
 from PIL import Image
 
 from drlhash_jax.report import Cell, Group, Method, Table, page, write_report
