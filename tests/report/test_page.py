@@ -14,6 +14,7 @@ import pytest
 from made_up_runs import CLASSES, HOSTILE, make_run
 from PIL import Image
 
+from drlhash_jax import robustness
 from drlhash_jax.report import Cell, Group, Method, Table, page, write_report
 from drlhash_jax.report.page import read_readings, summary_cards
 from drlhash_jax.types import UserError
@@ -271,3 +272,29 @@ def test_a_page_that_would_be_too_large(tmp_path, bare_run, monkeypatch):
 def test_class_names_reach_the_figures(report_folder):
     (path,) = (report_folder[0] / "figures").glob("tsne-*.csv")
     assert {row["class"] for row in read_csv(path)} == set(CLASSES)
+
+
+def test_robustness_is_drawn_when_it_is_asked_for(two_runs, tmp_path, monkeypatch):
+    """Two attacks on the runs' eight queries; dHash stands in for a trained model, which made-up runs lack."""
+    measure, asked = robustness.measure_robustness, []
+    model = lambda folder, bits=None, selector=None: (
+        asked.append((bits, selector)) or robustness.perceptual_hasher("dhash")
+    )
+    monkeypatch.setattr(robustness, "model_hasher", model)
+    monkeypatch.setattr(
+        robustness, "measure_robustness", lambda images, hashers: measure(images, hashers, ("blur", "crop"))
+    )
+    write_report([str(two_runs)], tmp_path / "out", robustness=True)
+    # All bits, and the longest selection.
+    assert asked == [(None, None), (5, "ppo")]
+    (table,) = (tmp_path / "out/figures").glob("robustness-*.csv")
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    # Four strengths of two attacks for four hashes.
+    assert len(rows) == 4 * 2 * 4
+    assert "Robustness" in (tmp_path / "out/report.html").read_text()
+
+
+def test_robustness_of_runs_without_a_model_is_missing(two_runs, tmp_path):
+    _, notes = write_report([str(two_runs)], tmp_path / "out", robustness=True)
+    assert any("no robustness curves" in note and "model" in note for note in notes)
