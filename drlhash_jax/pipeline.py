@@ -101,8 +101,8 @@ def _load(config: ml_collections.ConfigDict) -> _Loaded:
     check_config(config)
     devices = parallel.find_devices(config.parallel)
     check_against_devices(config, devices.mesh.size)
-    fields = ("labels_path", "image_size", "cache", "num_workers", "max_skipped")
-    dataset = data.load_dataset(config.data.source, config.data.path, **{field: config.data[field] for field in fields})
+    settings = {field: config.data[field] for field in data.DataSettings._fields}
+    dataset = data.load_dataset(config.data.source, **settings)
     name, protocol = data.find_protocol(
         config.data.protocol, config.data.query, config.data.train, config.data.train_in_database
     )
@@ -127,7 +127,7 @@ def _record(workdir: io.Workdir, loaded: _Loaded) -> None:
     workdir.record(
         split={"protocol": split.protocol, "digest": data.split_digest(split)},
         rows={"query": len(split.query), "train": len(split.train), "database": len(split.database)},
-        unlabelled_training_rows=target_codes.count_unlabelled(dataset.labels[split.train]),
+        unlabelled_training_rows=retrieval.count_unlabelled(dataset.labels[split.train]),
         classes=dataset.classes,
         skipped=len(dataset.skipped),
     )

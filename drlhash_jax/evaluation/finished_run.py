@@ -61,8 +61,7 @@ def _pool_codes(path: Path) -> np.ndarray:
 def _labels_of(path: Path, config: dict, run: dict) -> tuple[str, np.ndarray, np.ndarray]:
     """Name of the dataset and labels of its query and database rows, read from where the run read them."""
     fields = default_config().data.to_dict() | config["data"]
-    kept = ("labels_path", "image_size", "cache", "num_workers", "max_skipped")
-    dataset = data.load_dataset(fields["source"], fields["path"], **{field: fields[field] for field in kept})
+    dataset = data.load_dataset(fields["source"], **{field: fields[field] for field in data.DataSettings._fields})
     rows = io.read_arrays(path / "split.npz")
     split = data.Split(run["split"]["protocol"], rows["query"], rows["train"], rows["database"])
     if data.split_digest(split) != run["split"]["digest"]:

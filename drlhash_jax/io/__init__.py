@@ -7,6 +7,7 @@ from drlhash_jax.io.lock import lock_directory, unlock_directory
 from drlhash_jax.io.model_files import Model, flatten_params, load_model, save_model, unflatten_params
 from drlhash_jax.io.progress import StageProgress
 from drlhash_jax.io.signals import StopSignals
+from drlhash_jax.io.stored_config import flatten_config
 from drlhash_jax.io.table import print_table, results_table
 from drlhash_jax.io.weight_files import find_weights, read_weights
 from drlhash_jax.io.workdir import Workdir
@@ -18,6 +19,7 @@ __all__ = [
     "Workdir",
     "evaluation_tables",
     "find_weights",
+    "flatten_config",
     "flatten_params",
     "load_codes",
     "load_model",

@@ -82,11 +82,11 @@ def in_first_process(function: Callable[[], Any]) -> Any:
     return result
 
 
-def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process; the same answer in all."""
+def any_process(*flags: bool) -> tuple[bool, ...]:
+    """Whether each flag is set in any process; the same answers in all."""
     if jax.process_count() == 1:
-        return flag
-    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+        return flags
+    return tuple(multihost_utils.process_allgather(np.array(flags)).any(axis=0).tolist())
 
 
 def sha256_of(path: Path) -> str:

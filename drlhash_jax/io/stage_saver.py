@@ -48,7 +48,7 @@ class StageSaver:
             metrics.forget(stage)
         self._seconds_before = self._saved.facts["seconds"] if self._saved else 0.0
         self._started = self._last_saved = time.perf_counter()
-        self._stop_if(any_process(stop_requested() is not None))
+        self._stop_if(*any_process(stop_requested() is not None))
 
     @property
     def seconds(self) -> float:
@@ -73,8 +73,8 @@ class StageSaver:
           UserError: the state cannot be written.
         """
         due = jax.process_index() == 0 and time.perf_counter() - self._last_saved >= self._seconds_between
-        stop = any_process(self._stop_requested() is not None)
-        if any_process(due) or stop:
+        due, stop = any_process(due, self._stop_requested() is not None)
+        if due or stop:
             facts = {"seconds": self.seconds, "metrics_size": self._metrics.size}
             in_first_process(lambda: self._checkpoints.save(position, state, facts))
             self._last_saved = time.perf_counter()

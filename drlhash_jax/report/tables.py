@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from drlhash_jax.io import flatten_config
 from drlhash_jax.report.curves import Series
 from drlhash_jax.types import UserError
 
@@ -150,13 +151,6 @@ def _seeds(cells: Cells) -> str:
     return f"mean ± sd (n - 1), n = {counts.pop()} seeds" if len(counts) == 1 else "mean ± sd (n - 1) over n seeds"
 
 
-def _flatten(tree: dict, prefix: str = "") -> dict[str, object]:
-    flat = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
 def read_json(path: Path) -> dict:
     """A file that holds a JSON object."""
     try:
@@ -193,7 +187,7 @@ def read_run(workdir: Path) -> Run:
             raise UserError(f"{workdir}/metrics.json, row {number}: no field {', '.join(missing)}")
     config = None
     if (workdir / "config.json").exists():
-        config = _flatten(read_json(workdir / "config.json").get("config", {}))
+        config = flatten_config(read_json(workdir / "config.json").get("config", {}))
     return Run(str(workdir), rows, definitions, config)
 
 

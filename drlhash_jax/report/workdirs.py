@@ -14,7 +14,6 @@ from drlhash_jax.io import load_codes, read_arrays
 from drlhash_jax.report.tables import Run, read_json, read_run
 from drlhash_jax.types import UserError
 
-_DATA_FIELDS = ("path", "labels_path", "image_size", "cache", "num_workers", "max_skipped")
 # Scalars of metrics.jsonl that learning curves show.
 CURVES = ("mean_reward", "mode_reward", "best_reward")
 
@@ -219,7 +218,7 @@ def load_coded(record: Record) -> Coded:
         raise UserError("The codes of its queries or its database are not there")
     if config is None or config.get("data.source") not in data.SOURCES:
         raise UserError("There is no config.json that names its data")
-    settings = {field: config[f"data.{field}"] for field in _DATA_FIELDS if f"data.{field}" in config}
+    settings = {field: config[f"data.{field}"] for field in data.DataSettings._fields if f"data.{field}" in config}
     try:
         dataset = _load_dataset(config["data.source"], tuple(settings.items()))
         rows = read_arrays(path / "split.npz")

@@ -13,7 +13,7 @@ import numpy as np
 from drlhash_jax import parallel
 from drlhash_jax.retrieval.average_precision import Cut, check_cut
 from drlhash_jax.retrieval.counting import share_label
-from drlhash_jax.retrieval.grouping import pack_in_order
+from drlhash_jax.retrieval.grouping import pack_label_rows
 from drlhash_jax.retrieval.streaming import (
     CHUNK_SIZE,
     OnQueries,
@@ -128,9 +128,9 @@ def asymmetric_queries(
     arrays = query_logits > 0, database_codes, query_labels, database_labels
     wanted = check_cuts(arrays, top_k, denominator, cuts)
     step = parallel.wrap_step(_rank_asymmetrically, devices, cuts=wanted)
-    packed = pack_in_order(query_logits > 0, query_labels), pack_in_order(database_codes, database_labels)
-    database = parallel.replicate((database_codes.astype(np.uint8), packed[1].labels), devices)
-    queries = query_logits.astype(np.float32), packed[0].labels
+    database = database_codes.astype(np.uint8), pack_label_rows(database_labels)
+    database = parallel.replicate(database, devices)
+    queries = query_logits.astype(np.float32), pack_label_rows(query_labels)
     loop = {"chunk_size": chunk_size, "devices": devices, "on_queries": on_queries}
     ranked = stream_queries(lambda chunk: step(*chunk, *database), queries, **loop)
     return only_cut(ranked) if cuts is None else ranked

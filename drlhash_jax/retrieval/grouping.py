@@ -23,8 +23,8 @@ def _padded_size(num_rows: int) -> int:
     return -(-num_rows // step) * step
 
 
-def _pack_labels(labels: np.ndarray) -> np.ndarray:
-    """NumPy twin of `packing.pack_labels`."""
+def pack_label_rows(labels: np.ndarray) -> np.ndarray:
+    """NumPy twin of `packing.pack_labels`: int32 ``[N]`` of integer ``[N]``, uint32 ``[N, W]`` of multi-hot ``[N, C]``."""
     return labels.astype(np.int32) if labels.ndim == 1 else _pack_words(labels != 0)
 
 
@@ -38,7 +38,7 @@ def pack_in_order(codes: np.ndarray, labels: np.ndarray) -> PackedRows:
     Returns:
       PackedRows of N rows, each of weight 1.
     """
-    return PackedRows(_pack_words(codes), _pack_labels(labels), np.ones(len(codes), np.int32))
+    return PackedRows(_pack_words(codes), pack_label_rows(labels), np.ones(len(codes), np.int32))
 
 
 def pack_distinct(codes: np.ndarray, labels: np.ndarray) -> PackedRows:
@@ -52,7 +52,7 @@ def pack_distinct(codes: np.ndarray, labels: np.ndarray) -> PackedRows:
       PackedRows of at most N rows (plus padding of weight 0), in no particular order.
     """
     words = _pack_words(np.asarray(codes))
-    label_rows = _pack_labels(np.asarray(labels))
+    label_rows = pack_label_rows(np.asarray(labels))
     label_words = label_rows.view(np.uint32)[:, None] if label_rows.ndim == 1 else label_rows
     rows = np.ascontiguousarray(np.concatenate([words, label_words], axis=1))
     # Sorting rows as opaque bytes is several times faster than np.unique(axis=0) on columns.

@@ -1,7 +1,7 @@
 """Stage 1: labels to target codes by the similarity loss, block-wise or exact."""
 
 from drlhash_jax.target_codes.inference import PATHS, TargetCodes, TargetCodeSettings, choose_path, infer_target_codes
-from drlhash_jax.target_codes.labels import LabelSets, count_unlabelled, find_label_sets, to_multi_hot
+from drlhash_jax.target_codes.labels import LabelSets, find_label_sets, to_multi_hot
 from drlhash_jax.target_codes.similarity_loss import (
     blockwise_similarity_loss,
     exact_similarity_loss,
@@ -15,7 +15,6 @@ __all__ = [
     "TargetCodes",
     "blockwise_similarity_loss",
     "choose_path",
-    "count_unlabelled",
     "exact_similarity_loss",
     "find_label_sets",
     "infer_target_codes",

@@ -50,9 +50,3 @@ def find_label_sets(labels: np.ndarray) -> LabelSets:
     _, first, members = np.unique(packed.view(f"V{packed.shape[1]}"), return_index=True, return_inverse=True)
     sets = (labels[first] != 0).astype(np.float32)
     return LabelSets(members.reshape(-1).astype(np.int32), sets, bool((sets.sum(axis=0) <= 1).all()))
-
-
-def count_unlabelled(labels: np.ndarray) -> int:
-    """Number of rows without any label; such rows are similar to nothing, not even to themselves."""
-    labels = np.asarray(labels)
-    return int((labels < 0).sum()) if labels.ndim == 1 else int((~(labels != 0).any(axis=1)).sum())

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from drlhash_jax.target_codes import count_unlabelled, find_label_sets, to_multi_hot
+from drlhash_jax.retrieval import count_unlabelled
+from drlhash_jax.target_codes import find_label_sets, to_multi_hot
 
 
 def assert_sets_reproduce(label_sets, multi_hot):
