@@ -13,7 +13,9 @@ from absl import app, flags
 
 from benchmarks.field_loop import argsort_map
 from benchmarks.timing import describe_machine, first_call, interleaved
-from drlhash_jax import data, io, retrieval
+from drlhash_jax import data, retrieval
+from drlhash_jax.codes import load_codes
+from drlhash_jax.files import read_arrays
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/c10", "A finished run of configs/cifar10_features.py.")
 NUM_BITS, POOL_BITS = 48, 64
@@ -41,9 +43,9 @@ def main(_) -> None:
     """Runs both cases."""
     print(describe_machine())
     folder = Path(_WORKDIR.value)
-    split = io.read_arrays(folder / "split.npz")
+    split = read_arrays(folder / "split.npz")
     labels = data.load_dataset("cifar10_features").labels
-    codes = [io.load_codes(folder / f"codes/{part}.npy", POOL_BITS)[:, :NUM_BITS] for part in ("query", "database")]
+    codes = [load_codes(folder / f"codes/{part}.npy", POOL_BITS)[:, :NUM_BITS] for part in ("query", "database")]
     labels = [labels[split[part]].astype(np.int64) for part in ("query", "database")]
     compare("learned codes", (*codes, *labels))
     rng = np.random.default_rng(0)

@@ -15,7 +15,9 @@ from absl import app, flags
 
 from benchmarks.field_loop import counting_map
 from benchmarks.timing import describe_machine, first_call, interleaved
-from drlhash_jax import bit_selection, data, io, retrieval
+from drlhash_jax import bit_selection, data, retrieval
+from drlhash_jax.codes import load_codes
+from drlhash_jax.files import read_arrays
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/c10", "A finished run of configs/cifar10_features.py.")
 POOL_BITS, NUM_SELECTED = 64, 16
@@ -25,10 +27,10 @@ UPDATES_PER_CALL = 10
 
 def reward_sample(folder: Path):
     """200 queries and 5,000 other rows: held-out training codes, completed by database codes."""
-    split = io.read_arrays(folder / "split.npz")
+    split = read_arrays(folder / "split.npz")
     labels = data.load_dataset("cifar10_features").labels.astype(np.int64)
     parts = {"train": "codes/train_heldout.npy", "database": "codes/database.npy"}
-    codes = np.concatenate([io.load_codes(folder / path, POOL_BITS) for path in parts.values()])
+    codes = np.concatenate([load_codes(folder / path, POOL_BITS) for path in parts.values()])
     labels = np.concatenate([labels[split[part]] for part in parts])
     query, database = np.s_[:NUM_QUERIES], np.s_[NUM_QUERIES : NUM_QUERIES + NUM_DATABASE]
     order = np.random.default_rng(0).permutation(len(split["train"]) + NUM_QUERIES)

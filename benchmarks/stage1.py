@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.timing import describe_machine, first_call, interleaved
 from drlhash_jax import data, target_codes
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 NUM_BITS = 64
 

@@ -18,7 +18,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.timing import describe_machine, first_call, interleaved
-from drlhash_jax import data, encoders, mapping
+from drlhash_jax import data, encoders, training
 from drlhash_jax.types import TrainState
 
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of activations; parameters are float32.")
@@ -31,12 +31,12 @@ NUM_BITS, RATES = 48, (1e-5, 1e-4)
 def ours(images: np.ndarray, codes: np.ndarray):
     """A step of AlexNet as `fit_encoder` takes it: momentum, two learning rates, dropout."""
     encoder = encoders.make_encoder("alexnet", NUM_BITS, compute_dtype=_DTYPE.value)
-    optimizer = mapping.make_optimizer("momentum", *RATES, momentum=0.9, weight_decay=5e-4)
+    optimizer = training.make_optimizer("momentum", *RATES, momentum=0.9, weight_decay=5e-4)
     params = jax.jit(lambda key: encoder.init(key, jnp.zeros((1, 224, 224, 3)))["params"])(jax.random.key(0))
     state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-    take = functools.partial(mapping.train_step, encoder=encoder, optimizer=optimizer)
+    take = functools.partial(training.train_step, encoder=encoder, optimizer=optimizer)
     step = jax.jit(take, donate_argnums=(0,))
-    batch = mapping.Batch(jnp.asarray(images), jnp.asarray(codes), jnp.ones(len(images)))
+    batch = training.Batch(jnp.asarray(images), jnp.asarray(codes), jnp.ones(len(images)))
     box = [state]
 
     def run():
@@ -126,9 +126,9 @@ def measure_epoch() -> None:
     rows = np.arange(5_000)
     codes = np.random.default_rng(0).integers(0, 2, (5_000, NUM_BITS)).astype(np.uint8)
     encoder = encoders.make_encoder("compact", NUM_BITS, width=32, compute_dtype=_DTYPE.value)
-    settings = mapping.MappingSettings(num_epochs=3, batch_size=64, optimizer="adam", max_shift=4)
+    settings = training.TrainingSettings(num_epochs=3, batch_size=64, optimizer="adam", max_shift=4)
     ends = []
-    fit = functools.partial(mapping.fit_encoder, on_epoch=lambda epoch, loss: ends.append(time.perf_counter()))
+    fit = functools.partial(training.fit_encoder, on_epoch=lambda epoch, loss: ends.append(time.perf_counter()))
     inputs = dataset.inputs[rows]
     fit(jax.random.key(0), encoder, inputs, codes, rows, encoders.fit_input_spec(inputs), settings)
     epoch_seconds = float(np.median(np.diff(ends)))

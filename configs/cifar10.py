@@ -14,13 +14,13 @@ def get_config():
     config.data.protocol = "C-54"
     config.encoder.name = "compact"
     config.encoder.options = {"width": 32}
-    config.mapping.num_epochs = 30
-    config.mapping.batch_size = 64
-    config.mapping.optimizer = "adam"
-    config.mapping.learning_rate = 2e-3
-    config.mapping.head_learning_rate = 2e-3
-    config.mapping.schedule = "cosine"
-    config.mapping.max_shift = 4
+    config.training.num_epochs = 30
+    config.training.batch_size = 64
+    config.training.optimizer = "adam"
+    config.training.learning_rate = 2e-3
+    config.training.head_learning_rate = 2e-3
+    config.training.schedule = "cosine"
+    config.training.max_shift = 4
     config.reward.num_folds = 2
     config.reward.num_queries = 1000
     return config

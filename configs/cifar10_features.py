@@ -16,11 +16,11 @@ def get_config():
     config.data.protocol = "C-54"
     config.encoder.name = "mlp"
     config.encoder.options = {"hidden": (4096,)}
-    config.mapping.num_epochs = 20
-    config.mapping.batch_size = 128
-    config.mapping.optimizer = "momentum"
-    config.mapping.learning_rate = 1.0
-    config.mapping.head_learning_rate = 1.0
-    config.mapping.schedule = "cosine"
+    config.training.num_epochs = 20
+    config.training.batch_size = 128
+    config.training.optimizer = "momentum"
+    config.training.learning_rate = 1.0
+    config.training.head_learning_rate = 1.0
+    config.training.schedule = "cosine"
     config.reward.num_queries = 1000
     return config

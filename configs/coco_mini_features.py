@@ -17,10 +17,10 @@ def get_config():
     config.data.train_in_database = True
     config.encoder.name = "mlp"
     config.encoder.options = {"hidden": (512,)}
-    config.mapping.num_epochs = 20
-    config.mapping.optimizer = "adam"
-    config.mapping.learning_rate = 1e-3
-    config.mapping.head_learning_rate = 1e-3
-    config.mapping.schedule = "cosine"
+    config.training.num_epochs = 20
+    config.training.optimizer = "adam"
+    config.training.learning_rate = 1e-3
+    config.training.head_learning_rate = 1e-3
+    config.training.schedule = "cosine"
     config.reward.num_queries = 60
     return config

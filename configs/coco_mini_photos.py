@@ -19,11 +19,11 @@ def get_config():
     config.data.train_in_database = True
     config.encoder.name = "efficientnet_lite0"
     config.encoder.weights = "imagenet"
-    config.mapping.num_epochs = 8
-    config.mapping.optimizer = "adam"
-    config.mapping.learning_rate = 0.0
-    config.mapping.head_learning_rate = 3e-3
-    config.mapping.schedule = "cosine"
+    config.training.num_epochs = 8
+    config.training.optimizer = "adam"
+    config.training.learning_rate = 0.0
+    config.training.head_learning_rate = 3e-3
+    config.training.schedule = "cosine"
     config.reward.num_folds = 2
     config.reward.num_queries = 60
     return config

@@ -18,11 +18,11 @@ def get_config():
     config.data.train = 20
     config.encoder.name = "compact"
     config.encoder.options = {"width": 16}
-    config.mapping.num_epochs = 30
-    config.mapping.optimizer = "adam"
-    config.mapping.learning_rate = 3e-3
-    config.mapping.head_learning_rate = 3e-3
-    config.mapping.schedule = "cosine"
+    config.training.num_epochs = 30
+    config.training.optimizer = "adam"
+    config.training.learning_rate = 3e-3
+    config.training.head_learning_rate = 3e-3
+    config.training.schedule = "cosine"
     config.reward.num_queries = 100
     config.ppo.num_updates = 60
     return config

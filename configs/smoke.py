@@ -18,10 +18,10 @@ def get_config():
     config.target_codes.num_epochs = 60
     config.encoder.name = "compact"
     config.encoder.options = {"width": 8}
-    config.mapping.num_epochs = 2
-    config.mapping.optimizer = "adam"
-    config.mapping.learning_rate = 3e-3
-    config.mapping.head_learning_rate = 3e-3
+    config.training.num_epochs = 2
+    config.training.optimizer = "adam"
+    config.training.learning_rate = 3e-3
+    config.training.head_learning_rate = 3e-3
     config.reward.num_folds = 2
     config.reward.num_queries = 30
     config.random_draws = 3

@@ -19,5 +19,5 @@ def get_config():
     config.encoder.name = "alexnet"
     config.encoder.weights = "alexnet-owt-7be5be79.pth"
     config.encoder.image_size = 224
-    config.mapping.max_shift = 0
+    config.training.max_shift = 0
     return config

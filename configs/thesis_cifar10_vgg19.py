@@ -19,5 +19,5 @@ def get_config():
     config.encoder.name = "vgg19"
     config.encoder.weights = "vgg19-dcbb9e9d.pth"
     config.encoder.image_size = 224
-    config.mapping.max_shift = 0
+    config.training.max_shift = 0
     return config

@@ -23,5 +23,5 @@ def get_config():
     config.encoder.name = "alexnet"
     config.encoder.weights = "alexnet-owt-7be5be79.pth"
     config.encoder.crop_size = 224
-    config.mapping.max_shift = 16
+    config.training.max_shift = 16
     return config

@@ -22,5 +22,5 @@ def get_config():
     config.encoder.name = "vgg19"
     config.encoder.weights = "vgg19-dcbb9e9d.pth"
     config.encoder.crop_size = 224
-    config.mapping.max_shift = 16
+    config.training.max_shift = 16
     return config

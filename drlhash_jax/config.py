@@ -6,12 +6,12 @@ import ml_collections
 
 from drlhash_jax.data import CONFIGURED, PROTOCOLS, SOURCES
 from drlhash_jax.encoders import COLOUR_SIZES, COMPUTE_DTYPES, ENCODERS, INPUT_KINDS, PUBLISHED_LAYERS
-from drlhash_jax.mapping import OPTIMIZERS
+from drlhash_jax.errors import UserError
 from drlhash_jax.parallel import WRAPPERS
 from drlhash_jax.target_codes import PATHS
-from drlhash_jax.types import UserError
+from drlhash_jax.training import OPTIMIZERS
 
-LAST_STAGES = ("target_codes", "mapping", "selection")
+LAST_STAGES = ("target_codes", "encoder", "selection")
 SELECTORS = ("ppo", "greedy", "entropy", "random", "first", "best_of_random")
 REWARD_CODES = ("crossfit", "fitted")
 
@@ -58,7 +58,7 @@ def default_config() -> ml_collections.ConfigDict:
     encoder.image_size = 0  # side that images are resized to; 0 leaves them as they are
     encoder.crop_size = 0  # side of the part that the encoder sees after that: the centre, or see max_shift; 0 for all
 
-    config.mapping = mapping = ml_collections.ConfigDict()
+    config.training = mapping = ml_collections.ConfigDict()
     mapping.num_epochs = 100
     mapping.batch_size = 32  # rows a step, on all devices together
     mapping.optimizer = "momentum"  # sgd, momentum or adam
@@ -89,7 +89,7 @@ def default_config() -> ml_collections.ConfigDict:
     ppo.gae_lambda = 0.9
     ppo.entropy_cost = 0.05  # falls linearly to 0: explore first, settle later
     ppo.value_cost = 0.5
-    ppo.max_kl = 0.1
+    ppo.target_kl = 0.1
     ppo.max_gradient_norm = 0.5
     return config
 
@@ -103,7 +103,7 @@ def thesis_config() -> ml_collections.ConfigDict:
     """
     config = default_config()
     config.train_direct = False
-    mapping = config.mapping
+    training = config.training
     mapping.num_epochs = 150
     mapping.batch_size = 32
     mapping.optimizer = "momentum"
@@ -149,8 +149,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             f"encoder.weights={config.encoder.weights}: there are no published weights of {config.encoder.name}; "
             f"use {', '.join(PUBLISHED_LAYERS)}"
         )
-    _choose("mapping.optimizer", config.mapping.optimizer, OPTIMIZERS)
-    _choose("mapping.schedule", config.mapping.schedule, ("constant", "cosine"))
+    _choose("mapping.optimizer", config.training.optimizer, OPTIMIZERS)
+    _choose("mapping.schedule", config.training.schedule, ("constant", "cosine"))
     _choose("reward.codes", config.reward.codes, REWARD_CODES)
     for selector in config.selectors:
         _choose("selectors", selector, SELECTORS)
@@ -211,8 +211,8 @@ def check_against_devices(config: ml_collections.ConfigDict, num_devices: int) -
     Raises:
       UserError: names the field, its value and what would be right.
     """
-    if config.last_stage != "target_codes" and config.mapping.batch_size % num_devices:
-        raise UserError(f"mapping.batch_size={config.mapping.batch_size}: must be a multiple of {num_devices} devices")
+    if config.last_stage != "target_codes" and config.training.batch_size % num_devices:
+        raise UserError(f"mapping.batch_size={config.training.batch_size}: must be a multiple of {num_devices} devices")
     if config.last_stage != "selection" or "ppo" not in config.selectors:
         return
     num_envs, num_minibatches = config.ppo.num_envs, config.ppo.num_minibatches

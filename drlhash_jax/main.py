@@ -14,7 +14,7 @@ from types import ModuleType
 from absl import app, flags, logging
 
 from drlhash_jax.commands import COMMANDS
-from drlhash_jax.types import RunStoppedError, UserError
+from drlhash_jax.errors import RunStoppedError, UserError
 
 
 def _split_command(argv: list[str]) -> tuple[str, list[str]]:

@@ -13,11 +13,26 @@ import jax
 import ml_collections
 import numpy as np
 
-from drlhash_jax import bit_selection, data, encoders, io, mapping, parallel, results, retrieval, target_codes
+from drlhash_jax import (
+    bit_selection,
+    data,
+    encoders,
+    parallel,
+    retrieval,
+    runs,
+    target_codes,
+    terminal,
+    training,
+    weights,
+)
+from drlhash_jax.codes import save_codes
 from drlhash_jax.config import check_against_data, check_against_devices, check_config
-from drlhash_jax.types import Array, BitSelection, Checkpoint, UserError
+from drlhash_jax.errors import UserError
+from drlhash_jax.evaluation import result_rows
+from drlhash_jax.files import sha256_of, write_arrays, write_json, write_json_lines
+from drlhash_jax.types import Array, BitSelection, Checkpoint
 
-_STAGES = ("target_codes", "crossfit", "mapping", "reward", "selection")
+_STAGES = ("target_codes", "crossfit", "encoder", "reward", "selection")
 
 
 class _Run(NamedTuple):
@@ -34,7 +49,7 @@ class _Run(NamedTuple):
     """
 
     config: ml_collections.ConfigDict
-    workdir: io.Workdir
+    workdir: runs.Workdir
     dataset: data.Dataset
     split: data.Split
     spec: encoders.InputSpec | None
@@ -69,10 +84,10 @@ def _encoder_options(config: ml_collections.ConfigDict) -> dict:
 def _read_pretrained(config: ml_collections.ConfigDict) -> tuple[dict, dict]:
     """Layers of the published weights, and what run.json says about their file."""
     name = config.encoder.name
-    path = io.find_weights(config.encoder.weights, name)
-    arrays = io.read_weights(path)
+    path = weights.find_weights(config.encoder.weights, name)
+    arrays = weights.read_weights(path)
     encoder = encoders.make_encoder(name, 1, **_encoder_options(config))
-    facts = {"file": path.name, "sha256": io.sha256_of(path), "tensors": len(arrays)}
+    facts = {"file": path.name, "sha256": sha256_of(path), "tensors": len(arrays)}
     return encoders.import_weights(name, encoder, arrays), facts
 
 
@@ -118,12 +133,10 @@ def _load(config: ml_collections.ConfigDict) -> _Loaded:
     return _Loaded(dataset, split, spec, pretrained, weights, devices)
 
 
-def _record(workdir: io.Workdir, loaded: _Loaded) -> None:
+def _record(workdir: runs.Workdir, loaded: _Loaded) -> None:
     """Writes what the run starts from."""
     dataset, split = loaded.dataset, loaded.split
-    io.write_arrays(
-        workdir.path / "split.npz", {"query": split.query, "train": split.train, "database": split.database}
-    )
+    write_arrays(workdir.path / "split.npz", {"query": split.query, "train": split.train, "database": split.database})
     workdir.record(
         split={"protocol": split.protocol, "digest": data.split_digest(split)},
         rows={"query": len(split.query), "train": len(split.train), "database": len(split.database)},
@@ -132,7 +145,7 @@ def _record(workdir: io.Workdir, loaded: _Loaded) -> None:
         skipped=len(dataset.skipped),
     )
     if dataset.skipped:
-        io.write_json_lines(workdir.path / "skipped.jsonl", [each._asdict() for each in dataset.skipped])
+        write_json_lines(workdir.path / "skipped.jsonl", [each._asdict() for each in dataset.skipped])
     if loaded.weights:
         workdir.record_once(weights=loaded.weights)
 
@@ -143,7 +156,7 @@ def _target_codes(run: _Run, num_bits: int) -> np.ndarray:
     settings = target_codes.TargetCodeSettings(**run.config.target_codes)
 
     def compute(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
-        with io.StageProgress(f"target codes, {num_bits} bits", settings.num_epochs) as progress:
+        with terminal.StageProgress(f"target codes, {num_bits} bits", settings.num_epochs) as progress:
             result = target_codes.infer_target_codes(
                 run.key("target_codes", num_bits),
                 run.train_labels,
@@ -168,13 +181,13 @@ def _encoder(run: _Run, num_bits: int) -> nn.Module:
 def _heldout_codes(run: _Run, targets: np.ndarray) -> np.ndarray:
     """Codes of the training rows by encoders that did not fit them: uint8 ``[n, K]``."""
     num_bits = targets.shape[1]
-    settings = mapping.MappingSettings(**run.config.mapping)
+    settings = training.TrainingSettings(**run.config.training)
     num_folds = run.config.reward.num_folds
     name = lambda fold: f"crossfit_{num_bits:03d}_{fold}"
 
     def run_fold(fold: int, fit: Callable[..., np.ndarray]) -> np.ndarray:
         def compute(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
-            with io.StageProgress(f"cross-fit, {fold + 1} of {num_folds} folds", settings.num_epochs) as progress:
+            with terminal.StageProgress(f"cross-fit, {fold + 1} of {num_folds} folds", settings.num_epochs) as progress:
 
                 def on_epoch(epoch: int, loss: float) -> None:
                     run.workdir.metrics.write(name(fold), epoch, loss=loss)
@@ -184,7 +197,7 @@ def _heldout_codes(run: _Run, targets: np.ndarray) -> np.ndarray:
 
         return run.workdir.stage(name(fold), compute)["codes"]
 
-    return mapping.cross_fit_codes(
+    return training.cross_fit_codes(
         run.key("crossfit"),
         _encoder(run, num_bits),
         run.train_inputs,
@@ -210,20 +223,20 @@ class _Encoded(NamedTuple):
 def _mapping(run: _Run, targets: np.ndarray) -> _Encoded:
     """Stage 2: trains the encoder on all training rows and encodes every part of the split."""
     num_bits = targets.shape[1]
-    name = f"mapping_{num_bits:03d}"
-    settings = mapping.MappingSettings(**run.config.mapping)
+    name = f"encoder_{num_bits:03d}"
+    settings = training.TrainingSettings(**run.config.training)
     encoder = _encoder(run, num_bits)
 
     def compute(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
-        with io.StageProgress(f"encoder, {num_bits} bits", settings.num_epochs) as progress:
+        with terminal.StageProgress(f"encoder, {num_bits} bits", settings.num_epochs) as progress:
 
             def on_epoch(epoch: int, loss: float) -> None:
                 run.workdir.metrics.write(name, epoch, loss=loss)
                 progress.update(epoch + 1, f"loss {loss:.4f}")
 
             rows = np.arange(len(run.split.train))
-            key = run.key("mapping", num_bits)
-            params = mapping.fit_encoder(
+            key = run.key("encoder", num_bits)
+            params = training.fit_encoder(
                 key,
                 encoder,
                 run.train_inputs,
@@ -236,15 +249,15 @@ def _mapping(run: _Run, targets: np.ndarray) -> _Encoded:
                 run.devices,
                 checkpoint,
             )
-        encode = lambda part: mapping.encode_codes(
+        encode = lambda part: training.encode_codes(
             encoder, params, data.select_rows(run.dataset.inputs, part), run.spec, devices=run.devices
         )
         codes = {name: encode(getattr(run.split, name)) for name in ("train", "query", "database")}
-        return codes | {f"params/{key}": value for key, value in io.flatten_params(params).items()}
+        return codes | {f"params/{key}": value for key, value in runs.flatten_params(params).items()}
 
     arrays = run.workdir.stage(name, compute)
     params = {key.removeprefix("params/"): value for key, value in arrays.items() if key.startswith("params/")}
-    return _Encoded(arrays["train"], arrays["query"], arrays["database"], io.unflatten_params(params))
+    return _Encoded(arrays["train"], arrays["query"], arrays["database"], runs.unflatten_params(params))
 
 
 def _reward_environment(run: _Run, codes: np.ndarray) -> bit_selection.EnvParams:
@@ -275,7 +288,7 @@ def _selectors(run: _Run, stage: Callable[[str], str]) -> dict:
     settings = bit_selection.PPOSettings(**run.config.ppo)
 
     def ppo(key: Array, env: bit_selection.EnvParams, num_selected: int, checkpoint: Checkpoint) -> BitSelection:
-        with io.StageProgress(f"PPO, {num_selected} of {env.pool_bits} bits", settings.num_updates) as progress:
+        with terminal.StageProgress(f"PPO, {num_selected} of {env.pool_bits} bits", settings.num_updates) as progress:
 
             def on_call(done: int, metrics: bit_selection.UpdateMetrics) -> None:
                 for row, update in enumerate(range(done - len(metrics.kl), done)):
@@ -326,7 +339,7 @@ def _selection(run: _Run, env: bit_selection.EnvParams, num_selected: int) -> di
 def _row(run: _Run, selector: str, bits: int, pool_bits: int, seconds: float, codes: list[tuple]) -> dict:
     """Result row of one selector, or of an encoder as trained; codes are (query, database) pairs, one a draw."""
     labels = run.dataset.labels[run.split.query], run.dataset.labels[run.split.database]
-    measured = [results.measure(*pair, *labels, run.config.top_k or None, run.devices) for pair in codes]
+    measured = [result_rows.measure(*pair, *labels, run.config.top_k or None, run.devices) for pair in codes]
     return {
         "method": "drlhash",
         "selector": selector,
@@ -336,14 +349,14 @@ def _row(run: _Run, selector: str, bits: int, pool_bits: int, seconds: float, co
         "protocol": run.split.protocol,
         "seed": run.config.seed,
         "encoder": run.config.encoder.name,
-        **results.average(measured),
+        **result_rows.average(measured),
         "seconds": round(seconds, 3),
     }
 
 
 def _encoder_row(run: _Run, encoded: _Encoded) -> dict:
     bits = encoded.query.shape[1]
-    seconds = run.workdir.seconds(f"mapping_{bits:03d}")
+    seconds = run.workdir.seconds(f"encoder_{bits:03d}")
     return _row(run, "none", bits, bits, seconds, [(encoded.query, encoded.database)])
 
 
@@ -358,9 +371,9 @@ def _write_selections(run: _Run, env: bit_selection.EnvParams, selections: dict[
         "pool_bits": env.pool_bits,
         "reward": reward,
         "learning_curve": "metrics.jsonl, stages selection_*",
-        "selections": results.selection_rows(env.pool_bits, selections),
+        "selections": result_rows.selection_rows(env.pool_bits, selections),
     }
-    io.write_json(run.workdir.path / "selection.json", value)
+    write_json(run.workdir.path / "selection.json", value)
 
 
 def _write_pool(run: _Run, pool: _Encoded, targets: np.ndarray, heldout: np.ndarray | None, orders: dict) -> None:
@@ -370,8 +383,8 @@ def _write_pool(run: _Run, pool: _Encoded, targets: np.ndarray, heldout: np.ndar
     if heldout is not None:
         named["train_heldout"] = heldout
     for name, codes in named.items():
-        io.save_codes(folder / name, codes)
-    io.save_model(
+        save_codes(folder / name, codes)
+    runs.save_model(
         run.workdir.path / "model",
         pool.params,
         run.spec,
@@ -408,18 +421,18 @@ def _run_stages(run: _Run) -> list[dict]:
     config = run.config
     targets = _target_codes(run, config.pool_bits)
     if config.last_stage == "target_codes":
-        io.save_codes(run.workdir.path / "codes/train_target", targets)
+        save_codes(run.workdir.path / "codes/train_target", targets)
         return []
     pool = _mapping(run, targets)
     rows = [_encoder_row(run, pool)]
-    if config.last_stage == "mapping":
+    if config.last_stage == "encoder":
         _write_pool(run, pool, targets, None, {})
     else:
         rows += _select_and_measure(run, targets, pool)
         if config.train_direct:
             lengths = [bits for bits in config.bits if bits != config.pool_bits]
             rows += [_encoder_row(run, _mapping(run, _target_codes(run, bits))) for bits in lengths]
-    io.write_json(run.workdir.path / "metrics.json", {"definitions": results.DEFINITIONS, "results": rows})
+    write_json(run.workdir.path / "metrics.json", {"definitions": result_rows.DEFINITIONS, "results": rows})
     return rows
 
 
@@ -442,7 +455,7 @@ def train_and_evaluate(
       RunStoppedError: a stop was requested; what is done is saved.
     """
     loaded = _load(config)
-    with io.Workdir(workdir, _plain(config), stop_requested) as directory:
+    with runs.Workdir(workdir, _plain(config), stop_requested) as directory:
         _record(directory, loaded)
         parts = loaded.dataset, loaded.split, loaded.spec, loaded.pretrained, loaded.devices
         return _run_stages(_Run(config, directory, *parts))

@@ -16,14 +16,6 @@ from flax import struct
 Array = jax.Array
 
 
-class UserError(ValueError):
-    """A mistake in the input: the message alone tells what is wrong, where, and what to do."""
-
-
-class RunStoppedError(Exception):
-    """A run was asked to stop, and what it had done is saved."""
-
-
 class Checkpoint(NamedTuple):
     """What a stage's loop asks between its steps.
 
@@ -39,20 +31,6 @@ class Checkpoint(NamedTuple):
 
 # Nothing is ever saved.
 NO_CHECKPOINT = Checkpoint(restore=lambda state: state, offer=lambda position, state: None)
-
-
-class PackedRows(NamedTuple):
-    """Codes with their labels, packed for counting.
-
-    Attributes:
-      codes: uint32 ``[N, W]``, bits of a code in the order of `retrieval.pack_words`.
-      labels: int32 ``[N]`` class numbers, or uint32 ``[N, W']`` packed multi-hot rows.
-      weights: int32 ``[N]``, how often the row stands for itself; 0 marks padding.
-    """
-
-    codes: Array
-    labels: Array
-    weights: Array
 
 
 class DistanceCounts(NamedTuple):

@@ -13,12 +13,12 @@ import threading
 
 import sklearn.datasets  # noqa: F401
 
-from drlhash_jax import io, main, pipeline  # noqa: F401
+from drlhash_jax import main, pipeline, runs  # noqa: F401
 
 
 def kill_after(stage, delay):
     """Makes this process kill itself `delay` seconds after it begins to compute a stage."""
-    begin = io.Workdir.stage
+    begin = runs.Workdir.stage
 
     def timed(workdir, name, compute):
         def compute_and_die(checkpoint):
@@ -28,7 +28,7 @@ def kill_after(stage, delay):
 
         return begin(workdir, name, compute_and_die)
 
-    io.Workdir.stage = timed
+    runs.Workdir.stage = timed
 
 
 def child(stage, delay, arguments):

@@ -14,15 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drlhash_jax import encoders, mapping, parallel, retrieval, target_codes
+from drlhash_jax import encoders, parallel, retrieval, target_codes, training
 from drlhash_jax.bit_selection import ActorCritic, EnvParams, PPOSettings, init_state, ppo
-from drlhash_jax.mapping import train
-from drlhash_jax.mapping.augment import random_views
+from drlhash_jax.training import train
+from drlhash_jax.training.augment import random_views
 from drlhash_jax.types import TrainState
 
 NUM_ROWS, NUM_BITS, NUM_CLASSES = 101, 6, 5  # 101 rows leave filling on 2 and on 4 devices
 NUM_SELECTED = 3
-SETTINGS = PPOSettings(num_updates=4, num_envs=8, num_epochs=2, num_minibatches=2, max_kl=1e9)
+SETTINGS = PPOSettings(num_updates=4, num_envs=8, num_epochs=2, num_minibatches=2, target_kl=1e9)
 NETWORK = ActorCritic(NUM_BITS)
 ENCODER = encoders.make_encoder("mlp", NUM_BITS, hidden=(8,))
 
@@ -80,13 +80,13 @@ def stage_1(arrays, axis_name):
 def stage_2(arrays, axis_name):
     """Raw gradient of a batch with filling, one step of SGD, and the views of a batch of images."""
     weights = (jnp.arange(16) < 13).astype(jnp.float32)
-    batch = mapping.Batch(arrays["inputs"][:16], arrays["codes"][:16], weights)
+    batch = train.Batch(arrays["inputs"][:16], arrays["codes"][:16], weights)
     batch = parallel.local_rows(batch, axis_name)
     settings = {"encoder": ENCODER, "axis_name": axis_name}
-    loss, gradient = mapping.loss_and_gradient(arrays["params"], batch, jax.random.key(3), **settings)
-    optimizer = mapping.make_optimizer("sgd", 0.5, 0.5)
+    loss, gradient = train.loss_and_gradient(arrays["params"], batch, jax.random.key(3), **settings)
+    optimizer = training.make_optimizer("sgd", 0.5, 0.5)
     state = TrainState(jnp.zeros((), jnp.int32), arrays["params"], optimizer.init(arrays["params"]))
-    stepped, _ = mapping.train_step(state, batch, jax.random.key(3), optimizer=optimizer, **settings)
+    stepped, _ = train.train_step(state, batch, jax.random.key(3), optimizer=optimizer, **settings)
     shares = parallel.local_rows((jnp.arange(16), arrays["images"]), axis_name)
     views = random_views(jax.random.key(4), *shares, max_shift=1)
     return {
@@ -101,7 +101,7 @@ def images(arrays, *, axis_name):
     """An epoch of a convolutional encoder with augmentation: much for XLA to fuse, and so to round differently."""
     encoder = encoders.make_encoder("compact", NUM_BITS, width=8)
     params = encoder.init(jax.random.key(8), arrays["images"])["params"]
-    optimizer = mapping.make_optimizer("adam", 0.01, 0.01)
+    optimizer = training.make_optimizer("adam", 0.01, 0.01)
     state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
     settings = {
         "optimizer": optimizer,

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ARGUMENTS = [
     *("--config=configs/smoke.py", "--config.bits=4", "--config.checkpoint_seconds=0"),
-    *("--config.mapping.num_epochs=8", "--config.ppo.num_updates=11", "--config.target_codes.num_epochs=300"),
+    *("--config.training.num_epochs=8", "--config.ppo.num_updates=11", "--config.target_codes.num_epochs=300"),
     *("--config.train_direct=False", "--config.selectors=ppo,greedy"),
 ]
 SIGKILL = -signal.SIGKILL
@@ -81,7 +81,7 @@ def test_killed_at_random_moments(uninterrupted, environment, tmp_path, request)
     stages = {
         name: each["seconds"] for name, each in json.loads((uninterrupted / "run.json").read_text())["stages"].items()
     }
-    assert {name.split("_")[0] for name in stages} == {"target", "mapping", "crossfit", "selection"}
+    assert {name.split("_")[0] for name in stages} == {"target", "encoder", "crossfit", "selection"}
     worker = subprocess.Popen(
         [sys.executable, str(ROOT / "tests/interruption_worker.py")],
         cwd=ROOT,
@@ -124,7 +124,7 @@ def wait_for(condition, process):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "stage"),
-    [(signal.SIGTERM, "mapping_016"), (signal.SIGINT, "target_codes_016"), (signal.SIGUSR1, "selection_004_ppo")],
+    [(signal.SIGTERM, "encoder_016"), (signal.SIGINT, "target_codes_016"), (signal.SIGUSR1, "selection_004_ppo")],
 )
 def test_told_to_stop(number, stage, uninterrupted, environment, tmp_path):
     folder = tmp_path / "run"
@@ -156,10 +156,10 @@ def test_a_second_writer_is_refused(environment, tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run(environment, tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "drlhash_jax.main", *ARGUMENTS, f"--workdir={folder}"]
-    command += ["--config.mapping.learning_rate=3e38", "--config.mapping.head_learning_rate=3e38"]
+    command += ["--config.training.learning_rate=3e38", "--config.training.head_learning_rate=3e38"]
     done = subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert "stage mapping_016: the loss is inf at step 1 (epoch 0, batch 1)" in done.stderr
+    assert "stage encoder_016: the loss is inf at step 1 (epoch 0, batch 1)" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (folder / "checkpoints/mapping_016").exists()
+    assert not (folder / "checkpoints/encoder_016").exists()
     assert (folder / "checkpoints/target_codes_016.npz").exists()

@@ -14,23 +14,23 @@ ALLOWED = {
     "retrieval": {"types", "parallel"},
     "target_codes": {"types", "parallel"},
     "encoders": {"types"},
-    "mapping": {"types", "parallel", "encoders"},
+    "encoder": {"types", "parallel", "encoders"},
     "bit_selection": {"types", "parallel", "retrieval"},
     "data": {"types"},
-    "config": {"types", "parallel", "data", "encoders", "mapping", "target_codes"},
+    "config": {"types", "parallel", "data", "encoders", "encoder", "target_codes"},
     "io": {"types", "encoders"},
     "results": {"types", "parallel", "retrieval"},
-    "robustness": {"types", "data", "io", "mapping"},
+    "robustness": {"types", "data", "io", "encoder"},
     "report": {"types", "io", "retrieval", "data", "robustness"},
     "pipeline": {
-        *("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection"),
+        *("types", "parallel", "retrieval", "target_codes", "encoders", "encoder", "bit_selection"),
         *("data", "io", "config", "results"),
     },
     "evaluation": {"types", "parallel", "retrieval", "data", "io", "config", "results"},
     "commands": {"types", "io", "pipeline", "evaluation", "report"},
     "main": {"types", "commands"},
 }
-PURE = ("types", "parallel", "retrieval", "target_codes", "encoders", "mapping", "bit_selection")
+PURE = ("types", "parallel", "retrieval", "target_codes", "encoders", "encoder", "bit_selection")
 IMPURE_MODULES = {"absl", "ml_collections", "os", "pathlib", "json", "rich", "safetensors", "sklearn", "PIL", "io"}
 
 

@@ -62,7 +62,7 @@ def test_two_processes_give_the_gradient_of_one(tmp_path):
 def test_two_processes_share_a_run(tmp_path):
     """The launch script: both processes end well, one of them writes, and what it writes is what one process finds."""
     short = [
-        *("--config=configs/smoke.py", "--config.last_stage=mapping", "--config.mapping.num_epochs=1"),
+        *("--config=configs/smoke.py", "--config.last_stage=encoder", "--config.training.num_epochs=1"),
         *("--config.target_codes.num_epochs=5", "--config.train_direct=False"),
     ]
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHON": sys.executable}
@@ -91,7 +91,7 @@ def test_two_processes_share_a_run(tmp_path):
 @pytest.mark.slow
 def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path):
     arguments = [
-        *("--config=configs/smoke.py", "--config.last_stage=mapping", "--config.mapping.num_epochs=200"),
+        *("--config=configs/smoke.py", "--config.last_stage=encoder", "--config.training.num_epochs=200"),
         *("--config.target_codes.num_epochs=5", "--config.checkpoint_seconds=0", f"--workdir={tmp_path / 'run'}"),
     ]
 
@@ -112,7 +112,7 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path):
             )
         return processes
 
-    positions = lambda: sorted(int(path.stem) for path in (tmp_path / "run/checkpoints/mapping_016").glob("*.json"))
+    positions = lambda: sorted(int(path.stem) for path in (tmp_path / "run/checkpoints/encoder_016").glob("*.json"))
     first = start()
     while not positions():
         assert all(process.poll() is None for process in first)
@@ -120,7 +120,7 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path):
     first[1].send_signal(signal.SIGTERM)
     errors = [process.communicate(timeout=120)[1] for process in first]
     assert [process.returncode for process in first] == [75, 75], errors
-    assert "a signal to another process: stopped in stage mapping_016" in errors[0]
+    assert "a signal to another process: stopped in stage encoder_016" in errors[0]
     saved = positions()[-1]
     assert 0 < saved < 800
     # Going on, and stopped again, both begin where they were.
@@ -132,7 +132,7 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path):
     errors = [process.communicate(timeout=120)[1] for process in second]
     assert [process.returncode for process in second] == [75, 75], errors
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    epochs = [row["step"] for row in rows if row["stage"] == "mapping_016"]
+    epochs = [row["step"] for row in rows if row["stage"] == "encoder_016"]
     # Four batches an epoch.
     assert epochs == list(range(positions()[-1] // 4))
 

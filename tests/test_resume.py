@@ -8,12 +8,13 @@ import pytest
 
 from drlhash_jax.bit_selection import EnvParams, PPOSettings, select_ppo
 from drlhash_jax.encoders import fit_input_spec, make_encoder
-from drlhash_jax.mapping import MappingSettings, fit_encoder
+from drlhash_jax.errors import RunStoppedError
 from drlhash_jax.retrieval import pack_distinct
 from drlhash_jax.target_codes import TargetCodeSettings, infer_target_codes
-from drlhash_jax.types import Checkpoint, RunStoppedError
+from drlhash_jax.training import TrainingSettings, fit_encoder
+from drlhash_jax.types import Checkpoint
 
-SETTINGS = MappingSettings(num_epochs=3, batch_size=4, optimizer="adam", learning_rate=1e-2, head_learning_rate=1e-2)
+SETTINGS = TrainingSettings(num_epochs=3, batch_size=4, optimizer="adam", learning_rate=1e-2, head_learning_rate=1e-2)
 PPO = PPOSettings(num_updates=14, num_envs=4, num_epochs=2, num_minibatches=2)
 
 
@@ -59,7 +60,7 @@ def data(kind):
 @pytest.mark.parametrize(("kind", "positions"), [("features", [10, 20, 30]), ("images", [8, 10, 18, 20, 28, 30])])
 def test_stopped_anywhere_the_parameters_are_the_same(kind, positions):
     encoder, inputs, codes = data(kind)
-    settings = SETTINGS._replace(max_shift=1)
+    settings = SETTINGS.replace(max_shift=1)
     losses = {"whole": [], "stopped": []}
 
     def fit(name, **more):
@@ -124,6 +125,6 @@ def test_stopped_anywhere_the_selection_is_the_same():
 
 
 def test_a_ppo_loss_that_is_no_number_is_not_saved():
-    settings = PPO._replace(num_updates=2, learning_rate=float("nan"))
+    settings = PPO.replace(num_updates=2, learning_rate=float("nan"))
     with pytest.raises(FloatingPointError, match=r"is nan in update 0"):
         select_ppo(jax.random.key(0), environment(), 3, settings, checkpoint=never_offered())

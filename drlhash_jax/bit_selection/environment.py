@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from drlhash_jax.codes import PackedRows
 from drlhash_jax.retrieval import (
     average_precision,
     count_by_distance,
@@ -23,7 +24,7 @@ from drlhash_jax.retrieval import (
     pack_words,
     share_of_queries,
 )
-from drlhash_jax.types import Array, PackedRows
+from drlhash_jax.types import Array
 
 
 @struct.dataclass

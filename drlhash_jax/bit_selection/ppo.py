@@ -4,6 +4,7 @@ Rollout, reward and update are one jitted program: `train_chunk` scans over upda
 come from the bit-selection method that it builds on, see `PPOSettings`.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -16,39 +17,26 @@ from drlhash_jax import parallel
 from drlhash_jax.bit_selection.actor_critic import ActorCritic, masked_policy
 from drlhash_jax.bit_selection.environment import EnvParams, action_mask, mask_of, reset, select, subset_reward
 from drlhash_jax.bit_selection.returns import generalized_advantage
+from drlhash_jax.settings import Settings, setting
 from drlhash_jax.types import Array
 
 
-class PPOSettings(NamedTuple):
-    """Settings of stage 3.
+@dataclasses.dataclass(frozen=True)
+class PPOSettings(Settings):
+    """Settings of the PPO selector."""
 
-    Attributes:
-      num_updates: policy updates; an update costs num_envs + 1 rewards.
-      num_envs: E, environments.
-      num_epochs: passes over the episodes an update.
-      num_minibatches: minibatches a pass.
-      learning_rate: of Adam, falling linearly to 0.
-      clip_epsilon: of the probability ratio.
-      discount: gamma.
-      gae_lambda: lambda.
-      entropy_cost: weight of the entropy bonus, falling linearly to 0 with the learning rate.
-      value_cost: weight of the value loss.
-      max_kl: an update stops for the rest of its passes once the mean KL from the old policy exceeds this.
-      max_gradient_norm: of the clipped gradient.
-    """
-
-    num_updates: int = 188
-    num_envs: int = 16
-    num_epochs: int = 8
-    num_minibatches: int = 4
-    learning_rate: float = 1e-3
-    clip_epsilon: float = 0.2
-    discount: float = 1.0
-    gae_lambda: float = 0.9
-    entropy_cost: float = 0.05
-    value_cost: float = 0.5
-    max_kl: float = 0.1
-    max_gradient_norm: float = 0.5
+    num_updates: int = setting(188, "policy updates; one costs num_envs + 1 rewards", least=1, most=1_000_000)
+    num_envs: int = setting(16, "E, episodes an update, on all devices together", least=1, most=65_536)
+    num_epochs: int = setting(8, "passes over the episodes of an update", least=1, most=1_000)
+    num_minibatches: int = setting(4, "minibatches per pass", least=1, most=65_536)
+    learning_rate: float = setting(1e-3, "of Adam, falling linearly to 0", least=0.0, most=1e3)
+    clip_epsilon: float = setting(0.2, "bound on the change of the probability ratio", least=0.0, most=1e3)
+    discount: float = setting(1.0, "gamma", least=0.0, most=1.0)
+    gae_lambda: float = setting(0.9, "lambda of the generalised advantage", least=0.0, most=1.0)
+    entropy_cost: float = setting(0.05, "weight of the entropy bonus, falling linearly to 0", least=0.0, most=1e3)
+    value_cost: float = setting(0.5, "weight of the value loss", least=0.0, most=1e3)
+    target_kl: float = setting(0.1, "KL from the old policy that ends an update's passes", least=0.0, most=1e9)
+    max_gradient_norm: float = setting(0.5, "norm to which gradients are clipped", least=0.0, most=1e9)
 
 
 class Episodes(NamedTuple):
@@ -320,7 +308,7 @@ def _learn(
     def learn(carry, batch):
         params, opt_state, stopped, last = carry
         aux, gradient = loss_and_gradient(params, batch, network=network, settings=settings, axis_name=axis_name)
-        stopped |= aux[3] > settings.max_kl
+        stopped |= aux[3] > settings.target_kl
         updates, next_opt_state = optimizer.update(gradient, opt_state, params)
         stepped = (optax.apply_updates(params, updates), next_opt_state, aux)
         params, opt_state, last = jax.tree.map(
@@ -372,7 +360,7 @@ def update(
     scores = (episodes.rewards - reward_mean) / reward_std
     steps = episodes, *advantages_and_returns(episodes, scores, settings)
     remaining = 1.0 - state.update / settings.num_updates
-    annealed = settings._replace(entropy_cost=settings.entropy_cost * remaining)
+    annealed = settings.replace(entropy_cost=settings.entropy_cost * remaining)
     shared = {"network": ActorCritic(env.pool_bits), "settings": annealed, "axis_name": axis_name}
     params, opt_state, (policy_loss, value_loss, entropy, kl) = _learn(jnp.stack(epoch_keys), state, *steps, **shared)
     best_reward, best_order = state.best_reward, state.best_order

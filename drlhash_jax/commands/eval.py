@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the finished run, or of metrics.json for other codes.")
 _QUERY_CODES = flags.DEFINE_string("query_codes", None, "Codes of the queries: {0,1}, {-1,1}, bool or packed.")
@@ -81,22 +81,22 @@ def run() -> None:
     # Not worth a line on machines without a TPU.
     python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
     # Imported here: flags are answered without waiting for the array libraries to load.
-    from drlhash_jax import evaluation, io
+    from drlhash_jax import evaluation, terminal
 
     options = evaluation.Options(_TOP_K.value or None, _ranks(), tuple(_REPRODUCE.value), _SEED.value)
     workdir = Path(_WORKDIR.value)
-    with io.StopSignals() as signals:
+    with terminal.StopSignals() as signals:
         stop = {"stop_requested": lambda: signals.received}
         if not from_files:
             content = evaluation.evaluate_run(workdir, options, all_ranks=_TOP_K.value == 0, **stop)
-            tables = io.run_evaluation_tables(content["results"])
+            tables = terminal.run_evaluation_tables(content["results"])
         else:
             addresses = (_QUERY_CODES, _QUERY_LOGITS, _DATABASE_CODES, _QUERY_LABELS, _DATABASE_LABELS)
             files = evaluation.CodeFiles(
                 *(flag.value or "" for flag in addresses), _CODES.value, _BITS.value, _BIT_ORDER.value
             )
             content = evaluation.evaluate_files(files, workdir, options, _print_inputs, **stop)
-            tables = io.evaluation_tables(content)
+            tables = terminal.evaluation_tables(content)
     for table in tables:
-        io.print_table(table)
+        terminal.print_table(table)
     print("written:", workdir / ("metrics.json" if from_files else "eval.json"))

@@ -10,7 +10,7 @@ import sys
 
 from absl import flags
 
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 _RUNS = flags.DEFINE_list("runs", [], "Directories of runs, or folders of them, with commas between.")
 _OUT = flags.DEFINE_string("out", None, "Directory of the report; an earlier report in it is replaced.")

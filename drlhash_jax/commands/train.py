@@ -18,7 +18,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 # In a checkout the configurations stand beside the package, in a wheel inside it.
 _CONFIG_FOLDERS = (Path(__file__).parents[2] / "configs", Path(__file__).parents[1] / "configs")
@@ -109,18 +109,18 @@ def run() -> None:
     # Imported here: flags are answered without waiting for the array libraries to load.
     import jax
 
-    from drlhash_jax import io
+    from drlhash_jax import terminal
     from drlhash_jax.pipeline import train_and_evaluate
 
     workdir = _WORKDIR.value or _default_workdir()
     config = _CONFIG.value
     # A flag gives several words as one.
     config.selectors = tuple(",".join(config.selectors).split(","))
-    with io.StopSignals() as signals:
+    with terminal.StopSignals() as signals:
         rows = train_and_evaluate(config, workdir, lambda: signals.received)
     if jax.process_index() != 0:
         return
     if rows:
-        io.print_table(io.results_table(rows))
+        terminal.print_table(terminal.results_table(rows))
     written = sorted(path for path in Path(workdir).iterdir() if not path.name.startswith("."))
     print("written:", *(f"  {path}{'/' if path.is_dir() else ''}" for path in written), sep="\n")

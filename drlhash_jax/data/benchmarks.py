@@ -8,7 +8,7 @@ import numpy as np
 
 from drlhash_jax.data.dataset import Dataset, DataSettings
 from drlhash_jax.data.images import ImageSpec, decode_image
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 # The shared benchmark files are looked up here; see the README for what they hold.
 DATA_VARIABLE = "DRLHASH_DATA"

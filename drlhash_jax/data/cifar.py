@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from drlhash_jax.data.dataset import Dataset, DataSettings, needed_path
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 FOLDER = "cifar-10-batches-bin"
 TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))

@@ -9,7 +9,7 @@ from drlhash_jax.data.dataset import Dataset, DataSettings, needed_path
 from drlhash_jax.data.image_store import image_dataset
 from drlhash_jax.data.images import Skipped
 from drlhash_jax.data.lists import check_distinct, check_inside, inner_name, read_text
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 PARTS = ("train2014", "val2014")
 

@@ -1,34 +1,32 @@
 """What every source returns, and the checks that any data must pass."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
 from drlhash_jax.data.images import ImageSpec, Skipped
-from drlhash_jax.types import UserError
+from drlhash_jax.settings import Settings, setting
+from drlhash_jax.errors import UserError
 
 _ROWS_A_CHECK = 65_536
 _NAMED_ROWS = 10
 
 
-class DataSettings(NamedTuple):
-    """Where a source finds its files and how it reads images; the fields of `config.data` of the same name.
+@dataclasses.dataclass(frozen=True)
+class DataSettings(Settings):
+    """Where a source finds its files and how it reads images; part of `config.data`."""
 
-    Attributes:
-      path: file or folder.
-      labels_path: file of labels, for source embeddings.
-      image_size: side of decoded images, in pixels.
-      cache: .npy file that holds decoded images on disk; "" keeps them in memory.
-      num_workers: processes that decode images; 0 decodes in this one.
-      max_skipped: share of image files that may be missing or broken.
-    """
-
-    path: str = ""
-    labels_path: str = ""
-    image_size: int = 224
-    cache: str = ""
-    num_workers: int = 0
-    max_skipped: float = 0.05
+    path: str = setting("", "file or folder to read, for sources that are yours to bring; FILE:KEY for embeddings")
+    labels_path: str = setting("", "file of labels, for source embeddings")
+    image_size: int = setting(
+        224, "side in pixels that image files are decoded to: central square, antialiased bilinear", least=1, most=4_096
+    )
+    cache: str = setting("", "file (.npy) that keeps decoded images on disk; empty for memory, up to 4 GiB")
+    num_workers: int = setting(0, "processes that decode images; 0 decodes in the main process", least=0, most=1_024)
+    max_skipped: float = setting(
+        0.05, "share of image files that may be missing or broken; skipped.jsonl lists them", least=0.0, most=1.0
+    )
 
 
 class Dataset(NamedTuple):

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from drlhash_jax.data.dataset import Dataset, DataSettings, needed_path
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 _SUFFIXES = (".npy", ".npz", ".safetensors")
 # An archive that grows by more than this is no array of measurements.

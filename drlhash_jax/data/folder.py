@@ -8,7 +8,7 @@ import numpy as np
 from drlhash_jax.data.dataset import Dataset, DataSettings, needed_path
 from drlhash_jax.data.image_store import image_dataset
 from drlhash_jax.data.images import SUFFIXES, Skipped
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 
 def _printable(name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from drlhash_jax.data.dataset import Dataset, DataSettings, needed_path
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 _UNSIGNED_BYTES = 0x08
 _MAX_BYTES = 2**32

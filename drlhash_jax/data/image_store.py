@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from drlhash_jax.data.dataset import Dataset, DataSettings
 from drlhash_jax.data.images import ImageSpec, Skipped, UnreadableImageError, decode_image
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 MEMORY_LIMIT = 4 * 2**30
 _FILES_A_BLOCK = 1024

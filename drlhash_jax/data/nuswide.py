@@ -7,7 +7,7 @@ import numpy as np
 from drlhash_jax.data.dataset import Dataset, DataSettings, needed_path
 from drlhash_jax.data.image_store import image_dataset
 from drlhash_jax.data.lists import check_distinct, check_inside, inner_name, read_text
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 # The 21 concepts with the most images, as the literature uses them.
 CONCEPTS_21 = (

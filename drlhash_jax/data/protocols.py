@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from drlhash_jax.data.dataset import Dataset
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 
 class ClassBalanced(NamedTuple):

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from drlhash_jax.data.cifar import read_binary
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

@@ -1,6 +1,7 @@
 """Published weights as parameters of our encoders: names, transposes, and a list of everything that does not fit."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from drlhash_jax.encoders.efficientnet_lite import STAGES as EFFICIENTNET_STAGES
 from drlhash_jax.encoders.vgg import STAGES as VGG_STAGES
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 # Our name of a layer's parameter -> the published one.
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -45,13 +46,22 @@ def _efficientnet_layers() -> dict[str, str]:
     return layers
 
 
-# Encoder -> (our layer -> published layer, published classifier). The classifier is left out: the head is ours.
-PUBLISHED_LAYERS = {
-    "alexnet": (_alexnet_layers(), "classifier.6"),
-    "vgg19": (_vgg_layers(batch_norm=False), "classifier.6"),
-    "vgg19_bn": (_vgg_layers(batch_norm=True), "classifier.6"),
-    "efficientnet_lite0": (_efficientnet_layers(), "_fc"),
-}
+class Published(NamedTuple):
+    """Where the parameters of an encoder stand in a published file.
+
+    Attributes:
+      layers: our layer -> published layer.
+      classifier: the published last layer, which is left out: the head is ours.
+    """
+
+    layers: Mapping[str, str]
+    classifier: str
+
+
+ALEXNET = Published(_alexnet_layers(), "classifier.6")
+VGG19 = Published(_vgg_layers(batch_norm=False), "classifier.6")
+VGG19_BN = Published(_vgg_layers(batch_norm=True), "classifier.6")
+EFFICIENTNET_LITE0 = Published(_efficientnet_layers(), "_fc")
 
 
 def published_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -61,25 +71,24 @@ def published_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shape[axis] for axis in np.argsort(_TRANSPOSES[len(shape)]))
 
 
-def published_names(name: str, encoder: nn.Module, image_size: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+def published_names(published: Published, encoder: nn.Module, image_size: int) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Where each parameter of an encoder is found in a published file.
 
     Args:
-      name: of the encoder, a key of `PUBLISHED_LAYERS`.
+      published: where its parameters stand in the file.
       encoder: the module.
       image_size: side of its images.
 
     Returns:
       Path of each parameter but the head's, e.g. "conv1/kernel" -> (published name, published shape).
     """
-    layers, _ = PUBLISHED_LAYERS[name]
     sample = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     shapes = jax.eval_shape(lambda x: encoder.init(jax.random.key(0), x)["params"], sample)
     del shapes["head"]
     found = {}
     for path, leaf in flatten_dict(shapes, sep="/").items():
         layer, _, part = path.rpartition("/")
-        found[path] = f"{layers[layer]}.{_LEAVES[part]}", published_shape(leaf.shape)
+        found[path] = f"{published.layers[layer]}.{_LEAVES[part]}", published_shape(leaf.shape)
     return found
 
 
@@ -105,11 +114,13 @@ def _cut(lines: list[str]) -> list[str]:
     return lines[:_LISTED] + ([f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else [])
 
 
-def import_weights(name: str, encoder: nn.Module, arrays: Mapping[str, np.ndarray], image_size: int = 224) -> dict:
+def import_weights(
+    published: Published, encoder: nn.Module, arrays: Mapping[str, np.ndarray], image_size: int = 224
+) -> dict:
     """Published weights as parameters.
 
     Args:
-      name: of the encoder, a key of `PUBLISHED_LAYERS`.
+      published: where its parameters stand in the file.
       encoder: the module.
       arrays: published name -> array of a floating-point type; the classifier's tensors and counters are ignored.
       image_size: side of the encoder's images.
@@ -120,12 +131,12 @@ def import_weights(name: str, encoder: nn.Module, arrays: Mapping[str, np.ndarra
     Raises:
       UserError: lists every tensor that is missing, left over or of a wrong shape or type.
     """
-    expected = published_names(name, encoder, image_size)
-    problems = _problems(expected, arrays, PUBLISHED_LAYERS[name][1])
+    expected = published_names(published, encoder, image_size)
+    problems = _problems(expected, arrays, published.classifier)
     if problems:
-        raise UserError(f"not the weights of {name}: {'; '.join(problems)}")
+        raise UserError(f"not the weights of {type(encoder).__name__}: {'; '.join(problems)}")
     params = {}
-    for path, (published, shape) in expected.items():
-        array = arrays[published].transpose(_TRANSPOSES.get(len(shape), range(len(shape))))
+    for path, (name, shape) in expected.items():
+        array = arrays[name].transpose(_TRANSPOSES.get(len(shape), range(len(shape))))
         params[path] = np.ascontiguousarray(array, np.float32)
     return unflatten_dict(params, sep="/")

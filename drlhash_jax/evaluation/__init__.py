@@ -1,6 +1,6 @@
 """Finished codes, ours or other software's, measured in every way at once."""
 
-from drlhash_jax.evaluation.code_arrays import CodeArray, check_together, read_codes, read_labels
+from drlhash_jax.codes.code_arrays import CodeArray, check_together, read_codes, read_labels
 from drlhash_jax.evaluation.definitions import DEFINITIONS
 from drlhash_jax.evaluation.files import CodeFiles, evaluate_files, evaluate_run
 from drlhash_jax.evaluation.finished_run import FinishedRun, read_finished_run

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drlhash_jax import data, io, parallel
-from drlhash_jax.evaluation.code_arrays import CodeArray, check_together, read_codes, read_labels
+from drlhash_jax import data, parallel, runs, terminal
+from drlhash_jax.codes import CodeArray, check_together, read_code_facts, read_codes, read_labels
+from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.evaluation.definitions import DEFINITIONS
 from drlhash_jax.evaluation.finished_run import FinishedRun, read_finished_run
 from drlhash_jax.evaluation.measure import Options, check_options, measure_codes
-from drlhash_jax.types import RunStoppedError, UserError
+from drlhash_jax.files import sha256_of, write_json
 
 # Two evaluations of the same codes differ by the rounding of sums alone.
 _TOLERANCE = 1e-5
@@ -56,7 +57,7 @@ def _read_codes(flag: str, address: str, files: CodeFiles, kind: str) -> CodeArr
     array = _read_array(flag, address)
     num_bits, bit_order = files.num_bits, files.bit_order
     path, key = data.split_address(address)
-    facts = None if key else io.read_code_facts(path)
+    facts = None if key else read_code_facts(path)
     if facts and kind in ("auto", "packed"):
         kind = "packed"
         for name, said in (("bits", num_bits), ("bit_order", bit_order)):
@@ -69,7 +70,7 @@ def _read_codes(flag: str, address: str, files: CodeFiles, kind: str) -> CodeArr
 def _facts(address: str, array: np.ndarray, read: CodeArray | None = None) -> dict:
     """What is stored about an input."""
     path, _ = data.split_address(address)
-    facts = {"file": address, "sha256": io.sha256_of(path), "rows": len(array)}
+    facts = {"file": address, "sha256": sha256_of(path), "rows": len(array)}
     if read is not None:
         facts |= {"bits": array.shape[1], "kind": read.kind}
         facts |= {"bit_order": read.bit_order} if read.bit_order else {}
@@ -132,13 +133,13 @@ def _only_writer(folder: Path) -> Iterator[None]:
     """Makes the directory if needed, and holds its lock."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = io.lock_directory(folder)
+        lock = runs.lock_directory(folder)
     except OSError as error:
         raise UserError(f"--workdir={folder} cannot be written: {error.strerror or error}") from error
     try:
         yield
     finally:
-        io.unlock_directory(folder, lock)
+        runs.unlock_directory(folder, lock)
 
 
 StopRequested = Callable[[], str | None]
@@ -155,7 +156,7 @@ def _measure(title: str, stop_requested: StopRequested, *arrays: np.ndarray, opt
             if name := stop_requested():
                 raise RunStoppedError(f"{name}: stopped; nothing was written, the same command starts again")
             if progress is None:
-                progress = stack.enter_context(io.StageProgress(title, total))
+                progress = stack.enter_context(terminal.StageProgress(title, total))
             progress.update(done)
 
         values = measure_codes(*arrays, options, devices=parallel.find_devices(), on_queries=on_queries, **logits)
@@ -195,7 +196,7 @@ def evaluate_files(
         title = f"evaluation, {inputs.query.codes.shape[1]} bits"
         values = _measure(title, stop_requested, *arrays, options=options, **logits)
         content = {"definitions": DEFINITIONS, "inputs": inputs.facts} | values
-        io.write_json(workdir / "metrics.json", content)
+        write_json(workdir / "metrics.json", content)
     return content
 
 
@@ -256,7 +257,7 @@ def evaluate_run(
             _compare(run, row)
             results.append(row)
         files = ("codes/query.npy", "codes/database.npy", "split.npz")
-        inputs = {name: {"file": name, "sha256": io.sha256_of(workdir / name)} for name in files}
+        inputs = {name: {"file": name, "sha256": sha256_of(workdir / name)} for name in files}
         content = {"definitions": DEFINITIONS, "inputs": inputs, "results": results}
-        io.write_json(workdir / "eval.json", content)
+        write_json(workdir / "eval.json", content)
     return content

@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drlhash_jax import data, io
+from drlhash_jax import data
+from drlhash_jax.codes import load_codes, read_code_facts
 from drlhash_jax.config import default_config
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
+from drlhash_jax.files import read_arrays
 
 
 class FinishedRun(NamedTuple):
@@ -49,10 +51,10 @@ def _read(path: Path, needed: str) -> dict:
 
 
 def _pool_codes(path: Path) -> np.ndarray:
-    facts = io.read_code_facts(path)
+    facts = read_code_facts(path)
     if facts is None:
         raise UserError(f"{path}: no codes of a run; without the .json beside them the number of bits is unknown")
-    codes = io.load_codes(path, facts["bits"])
+    codes = load_codes(path, facts["bits"])
     if len(codes) != facts["rows"]:
         raise UserError(f"{path} has {len(codes)} rows, the .json beside it says {facts['rows']}")
     return codes
@@ -62,7 +64,7 @@ def _labels_of(path: Path, config: dict, run: dict) -> tuple[str, np.ndarray, np
     """Name of the dataset and labels of its query and database rows, read from where the run read them."""
     fields = default_config().data.to_dict() | config["data"]
     dataset = data.load_dataset(fields["source"], **{field: fields[field] for field in data.DataSettings._fields})
-    rows = io.read_arrays(path / "split.npz")
+    rows = read_arrays(path / "split.npz")
     split = data.Split(run["split"]["protocol"], rows["query"], rows["train"], rows["database"])
     if data.split_digest(split) != run["split"]["digest"]:
         raise UserError(f"{path}/split.npz is not the split that run.json has the digest of: it was changed")
@@ -83,9 +85,9 @@ def read_finished_run(path: Path) -> FinishedRun:
     config, run = _read(path / "config.json", "config")["config"], _read(path / "run.json", "split")
     query_codes, database_codes = (_pool_codes(path / f"codes/{part}.npy") for part in ("query", "database"))
     name, query_labels, database_labels = _labels_of(path, config, run)
-    for part, codes, labels in (("query", query_codes, query_labels), ("database", database_codes, database_labels)):
-        if len(codes) != len(labels):
-            raise UserError(f"{path}/codes/{part}.npy has {len(codes)} rows, split.npz has {len(labels)}")
+    for part, coded, labels in (("query", query_codes, query_labels), ("database", database_codes, database_labels)):
+        if len(coded) != len(labels):
+            raise UserError(f"{path}/codes/{part}.npy has {len(coded)} rows, split.npz has {len(labels)}")
     chosen = _read(path / "selection.json", "selections")["selections"] if (path / "selection.json").is_file() else []
     return FinishedRun(
         path=path,

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from drlhash_jax import parallel, retrieval
+from drlhash_jax.errors import UserError
+from drlhash_jax.evaluation.result_rows import rounded
 from drlhash_jax.evaluation.summary import summarise_health
-from drlhash_jax.results import rounded
-from drlhash_jax.types import UserError
 
 ALL = "all"
 _LEVEL, _RESAMPLES = 0.95, 1000

@@ -3,7 +3,7 @@
 import numpy as np
 
 from drlhash_jax import retrieval
-from drlhash_jax.results import rounded
+from drlhash_jax.evaluation.result_rows import rounded
 
 
 def _listed(values: np.ndarray) -> list[float | None]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from drlhash_jax.errors import UserError
 from drlhash_jax.report.code_maps import plot_bit_correlation, plot_tsne
 from drlhash_jax.report.curves import (
     Level,
@@ -24,7 +25,6 @@ from drlhash_jax.report.measures import CodeCurves, code_curves, mean_curves, me
 from drlhash_jax.report.photos import Retrieval, choose_examples, plot_retrievals
 from drlhash_jax.report.tables import Group, Table, label_of, panels_of, selector_title
 from drlhash_jax.report.workdirs import CURVES, Coded, Record, load_trained
-from drlhash_jax.types import UserError
 
 # Stored mAP has six digits, and float32 sums differ a little from machine to machine.
 _MAP_TOLERANCE = 1e-4

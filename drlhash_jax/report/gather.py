@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from drlhash_jax.errors import UserError
 from drlhash_jax.report.figures import (
     Figure,
     Runs,
@@ -22,7 +23,6 @@ from drlhash_jax.report.figures import (
 from drlhash_jax.report.measures import HEALTH_FIELDS, code_health
 from drlhash_jax.report.tables import Group, Table, group_of, result_tables, selector_title
 from drlhash_jax.report.workdirs import Record, find_runs, load_coded, read_record
-from drlhash_jax.types import UserError
 
 HEADINGS = (
     "mAP against code length",

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from drlhash_jax import retrieval
-from drlhash_jax.types import Array, PackedRows
+from drlhash_jax.codes import PackedRows
+from drlhash_jax.types import Array
 
 _MOST_RANKS = 1000
 

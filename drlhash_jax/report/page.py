@@ -12,13 +12,13 @@ import numpy as np
 from PIL import Image
 
 from drlhash_jax import __version__
+from drlhash_jax.errors import UserError
 from drlhash_jax.report.figures import Figure, over
 from drlhash_jax.report.gather import Findings, Health
 from drlhash_jax.report.measures import HEALTH_FIELDS
 from drlhash_jax.report.table_files import PUBLISHED_NOTE, heads, lines, sources
 from drlhash_jax.report.tables import Table
 from drlhash_jax.report.workdirs import Record
-from drlhash_jax.types import UserError
 
 MAX_BYTES = 5_000_000
 # Twice the width of the page's text, for fine screens.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from drlhash_jax.io.files import write_atomically
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
+from drlhash_jax.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

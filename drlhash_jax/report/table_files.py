@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from drlhash_jax.io.files import write_atomically
+from drlhash_jax.files import write_atomically
 from drlhash_jax.report.style import write_csv
 from drlhash_jax.report.tables import Cell, Table
 

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drlhash_jax.io import flatten_config
+from drlhash_jax.errors import UserError
 from drlhash_jax.report.curves import Series
-from drlhash_jax.types import UserError
+from drlhash_jax.runs import flatten_config
 
 SELECTOR_TITLES = {
     "none": "trained at this length",

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from drlhash_jax import data
-from drlhash_jax.io import load_codes, read_arrays
+from drlhash_jax.codes import load_codes
+from drlhash_jax.errors import UserError
+from drlhash_jax.files import read_arrays
 from drlhash_jax.report.tables import Run, read_json, read_run
-from drlhash_jax.types import UserError
 
 # Scalars of metrics.jsonl that learning curves show.
 CURVES = ("mean_reward", "mode_reward", "best_reward")
@@ -194,7 +195,7 @@ def _load_dataset(source: str, settings: tuple[tuple[str, object], ...]) -> data
 def load_trained(path: Path, bits: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Codes of query and database by the encoder trained at this length; None if its checkpoint is gone."""
     try:
-        with np.load(path / "checkpoints" / f"mapping_{bits:03d}.npz", allow_pickle=False) as arrays:
+        with np.load(path / "checkpoints" / f"encoder_{bits:03d}.npz", allow_pickle=False) as arrays:
             return arrays["query"], arrays["database"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None

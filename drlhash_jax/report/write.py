@@ -5,13 +5,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from drlhash_jax.errors import UserError
 from drlhash_jax.report.gather import Findings, gather
 from drlhash_jax.report.measures import HEALTH_FIELDS
 from drlhash_jax.report.page import make_environment, render_page
 from drlhash_jax.report.style import styled_figure, write_csv
 from drlhash_jax.report.table_files import save_tables
 from drlhash_jax.report.tables import published_tables
-from drlhash_jax.types import UserError
 
 PAGE = "report.html"
 _FIGURES = "figures"

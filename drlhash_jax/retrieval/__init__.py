@@ -1,15 +1,8 @@
 """The measuring room: Hamming distances, tie-aware average precision, curves. Reward and report share it."""
 
-from drlhash_jax.retrieval.asymmetric import asymmetric_average_precision, asymmetric_queries
-from drlhash_jax.retrieval.average_precision import (
-    DENOMINATORS,
-    Cut,
-    average_precision,
-    has_relevant,
-    mean_over_queries,
-)
-from drlhash_jax.retrieval.checks import check_evaluation, count_unlabelled
-from drlhash_jax.retrieval.code_health import (
+from drlhash_jax.codes.checks import check_evaluation, count_unlabelled
+from drlhash_jax.codes.grouping import pack_distinct, pack_in_order
+from drlhash_jax.codes.health import (
     Collisions,
     Occupancy,
     bit_balance,
@@ -17,6 +10,14 @@ from drlhash_jax.retrieval.code_health import (
     bit_entropy,
     collisions,
     occupancy,
+)
+from drlhash_jax.retrieval.asymmetric import asymmetric_average_precision, asymmetric_queries
+from drlhash_jax.retrieval.average_precision import (
+    DENOMINATORS,
+    Cut,
+    average_precision,
+    has_relevant,
+    mean_over_queries,
 )
 from drlhash_jax.retrieval.conventions import (
     CONVENTIONS,
@@ -35,7 +36,6 @@ from drlhash_jax.retrieval.counting import (
 from drlhash_jax.retrieval.curves import precision_at, precision_at_recall, radius_curve, recall_at
 from drlhash_jax.retrieval.evaluate import evaluate, stable_map
 from drlhash_jax.retrieval.gains import count_gains, discount_sums, ndcg_at
-from drlhash_jax.retrieval.grouping import pack_distinct, pack_in_order
 from drlhash_jax.retrieval.intervals import bootstrap_interval, mean_and_deviation
 from drlhash_jax.retrieval.metrics import (
     mean_average_precision,

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from drlhash_jax import parallel
+from drlhash_jax.codes.grouping import pack_label_rows
 from drlhash_jax.retrieval.average_precision import Cut, check_cut
 from drlhash_jax.retrieval.counting import share_label
-from drlhash_jax.retrieval.grouping import pack_label_rows
 from drlhash_jax.retrieval.streaming import (
     CHUNK_SIZE,
     OnQueries,

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from drlhash_jax import parallel
+from drlhash_jax.codes.checks import check_rank
 from drlhash_jax.retrieval.average_precision import Cut
-from drlhash_jax.retrieval.checks import check_rank
 from drlhash_jax.retrieval.streaming import CHUNK_SIZE, OnQueries, evaluate_queries, stable_queries
 
 HITLESS = ("zero", "skip")

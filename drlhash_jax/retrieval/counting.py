@@ -4,7 +4,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from drlhash_jax.types import Array, DistanceCounts, PackedRows
+from drlhash_jax.codes import PackedRows
+from drlhash_jax.types import Array, DistanceCounts
 
 
 def hamming_distance(query: Array, database: Array, bit_mask: Array | None = None) -> Array:

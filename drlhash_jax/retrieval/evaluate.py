@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from drlhash_jax import parallel
-from drlhash_jax.retrieval.grouping import pack_distinct
+from drlhash_jax.codes.grouping import pack_distinct
 from drlhash_jax.retrieval.metrics import check_shapes, mean_average_precision, retrieval_metrics
 from drlhash_jax.types import RetrievalMetrics
 

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from drlhash_jax.codes import PackedRows
 from drlhash_jax.retrieval.counting import hamming_distance, num_shared_labels
-from drlhash_jax.types import Array, DistanceCounts, PackedRows
+from drlhash_jax.types import Array, DistanceCounts
 
 
 class GainCounts(NamedTuple):

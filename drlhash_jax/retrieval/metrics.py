@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from drlhash_jax import parallel
+from drlhash_jax.codes import PackedRows, check_shapes
 from drlhash_jax.retrieval.average_precision import TIES as BLOCK_TIES
 from drlhash_jax.retrieval.average_precision import average_precision, has_relevant, mean_over_queries
 from drlhash_jax.retrieval.counting import count_by_distance
@@ -14,7 +15,7 @@ from drlhash_jax.retrieval.curves import precision_at, precision_at_recall, radi
 from drlhash_jax.retrieval.gains import count_gains, discount_sums, ndcg_at
 from drlhash_jax.retrieval.packing import pack_labels, pack_words
 from drlhash_jax.retrieval.stable_order import stable_average_precision
-from drlhash_jax.types import Array, DistanceCounts, PackedRows, RetrievalMetrics
+from drlhash_jax.types import Array, DistanceCounts, RetrievalMetrics
 
 TIES = (*BLOCK_TIES, "stable")
 
@@ -33,17 +34,6 @@ def pack_rows(codes: Array, labels: Array, weights: Array | None = None) -> Pack
     if weights is None:
         weights = jnp.ones(codes.shape[0], jnp.int32)
     return PackedRows(pack_words(codes), pack_labels(labels), weights)
-
-
-def check_shapes(query_codes, database_codes, query_labels, database_labels) -> None:
-    """Raises ValueError where codes ``[Q, K]`` and ``[N, K]`` or labels ``[Q(, C)]`` and ``[N(, C)]`` do not fit."""
-    for codes, labels in ((query_codes, query_labels), (database_codes, database_labels)):
-        if codes.shape[0] != labels.shape[0]:
-            raise ValueError(f"{codes.shape[0]} rows of codes but {labels.shape[0]} rows of labels")
-    if query_codes.shape[1] != database_codes.shape[1]:
-        raise ValueError(f"query codes have {query_codes.shape[1]} bits, database codes {database_codes.shape[1]}")
-    if query_labels.shape[1:] != database_labels.shape[1:]:
-        raise ValueError(f"query labels {query_labels.shape} and database labels {database_labels.shape} do not fit")
 
 
 def _pack_pair(query_codes, database_codes, query_labels, database_labels) -> tuple[PackedRows, PackedRows]:

@@ -8,9 +8,10 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from drlhash_jax.codes import PackedRows
 from drlhash_jax.retrieval.average_precision import Cut, best_possible, check_cut
 from drlhash_jax.retrieval.counting import count_by_distance, hamming_distance, share_label
-from drlhash_jax.types import Array, PackedRows
+from drlhash_jax.types import Array
 
 
 def stable_precisions(query: PackedRows, database: PackedRows, *, max_distance: int, cuts: tuple[Cut, ...]) -> Array:

@@ -12,14 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from drlhash_jax import parallel
+from drlhash_jax.codes import PackedRows
+from drlhash_jax.codes.checks import check_evaluation, check_rank
+from drlhash_jax.codes.grouping import pack_distinct, pack_in_order
 from drlhash_jax.retrieval.average_precision import Cut, average_precision, check_cut
-from drlhash_jax.retrieval.checks import check_evaluation, check_rank
 from drlhash_jax.retrieval.counting import count_relevant
 from drlhash_jax.retrieval.curves import precision_at, precision_at_recall, radius_curve, recall_at
 from drlhash_jax.retrieval.gains import count_gains, discount_sums, ndcg_at
-from drlhash_jax.retrieval.grouping import pack_distinct, pack_in_order
 from drlhash_jax.retrieval.stable_order import stable_precisions
-from drlhash_jax.types import Array, PackedRows
+from drlhash_jax.types import Array
 
 CHUNK_SIZE = 256
 RANKS = (1, 10, 100, 1000)

@@ -7,10 +7,10 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from drlhash_jax import mapping
+from drlhash_jax import training
 from drlhash_jax.data import ImageSpec, decode_image
-from drlhash_jax.io import Model, load_model
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
+from drlhash_jax.runs import Model, load_model
 
 PERCEPTUAL_HASHES = ("dhash", "phash", "whash")
 
@@ -70,7 +70,7 @@ def model_hasher(folder: Path, bits: int | None = None, selector: str | None = N
 
     def codes(images: np.ndarray) -> np.ndarray:
         images = _at_model_size(images, size) if size else images
-        return mapping.encode_codes(model.encoder, model.params, images, model.spec)[:, order]
+        return training.encode_codes(model.encoder, model.params, images, model.spec)[:, order]
 
     return codes
 

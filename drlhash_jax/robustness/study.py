@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from drlhash_jax.errors import UserError
 from drlhash_jax.robustness.attacks import ATTACKS, find_attack
 from drlhash_jax.robustness.distances import check_codes, count_different, count_same
 from drlhash_jax.robustness.hashers import Hasher
 from drlhash_jax.robustness.roc import area_under_curve, equal_error_rate, roc_curve, threshold_at
-from drlhash_jax.types import UserError
 
 
 def _check_images(images: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """Stage 1: target codes from labels by full-batch Adam on latent V, Z = tanh(V) (thesis Alg. 1, Eq. 3.2-3.10)."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 import optax
 
 from drlhash_jax import parallel
+from drlhash_jax.settings import Settings, setting
 from drlhash_jax.target_codes.labels import LabelSets, find_label_sets
 from drlhash_jax.target_codes.similarity_loss import (
     blockwise_similarity_loss,
@@ -22,26 +24,21 @@ PATHS = ("auto", "exact", "blockwise")
 _EPOCHS_A_CALL = 20
 
 
-class TargetCodeSettings(NamedTuple):
-    """Settings of stage 1.
+@dataclasses.dataclass(frozen=True)
+class TargetCodeSettings(Settings):
+    """Settings of stage 1."""
 
-    Attributes:
-      num_epochs: gradient steps, one an epoch.
-      learning_rate: of Adam; 1.0 (thesis 4.1) saturates tanh at 64 bits, 0.1 does not.
-      quantisation_weight: final weight of || |Z| - 1 ||^2, ramped linearly from 0.
-      init_scale: standard deviation of the initial V.
-      path: "exact", "blockwise", or "auto" for whichever is cheaper.
-      block_height: rows of a block of S.
-      block_width: columns of a block of S.
-    """
-
-    num_epochs: int = 600
-    learning_rate: float = 0.1
-    quantisation_weight: float = 0.1
-    init_scale: float = 0.1
-    path: str = "auto"
-    block_height: int = 500
-    block_width: int = 500
+    num_epochs: int = setting(600, "gradient steps", least=1, most=1_000_000)
+    learning_rate: float = setting(
+        0.1, "of Adam; 1.0 (thesis 4.1) saturates tanh at 64 bits, 0.1 does not", least=0.0, most=1e3
+    )
+    quantisation_weight: float = setting(
+        0.1, "final weight of || |Z| - 1 ||^2, ramped linearly from 0", least=0.0, most=1e6
+    )
+    init_scale: float = setting(0.1, "standard deviation of the initial V", least=1e-6, most=1e3)
+    path: str = setting("auto", "exact, blockwise, or auto for whichever is cheaper", choices=PATHS)
+    block_height: int = setting(500, "h, rows of a block of S", least=1, most=65_536)
+    block_width: int = setting(500, "w, columns of a block of S", least=1, most=65_536)
 
 
 class TargetCodes(NamedTuple):

@@ -97,7 +97,7 @@ def small_env():
 @pytest.fixture(scope="session")
 def small_settings():
     """Settings that run in a moment and never stop early; tests that share them share their compiled programs."""
-    return PPOSettings(num_updates=20, num_envs=4, num_epochs=2, num_minibatches=2, learning_rate=1e-3, max_kl=1e9)
+    return PPOSettings(num_updates=20, num_envs=4, num_epochs=2, num_minibatches=2, learning_rate=1e-3, target_kl=1e9)
 
 
 @pytest.fixture(scope="session")

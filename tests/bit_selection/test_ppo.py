@@ -189,7 +189,7 @@ def test_without_kl_stop_every_minibatch_is_a_step(small_env, small_settings):
 def test_kl_stop(small_env, small_settings):
     # The first minibatch of an update is met with the policy that acted, where the KL is 0 up to rounding; after one
     # step it is above a millionth, and the update learns no more. The next update starts afresh.
-    settings = small_settings._replace(max_kl=1e-6, learning_rate=0.01)
+    settings = small_settings.replace(target_kl=1e-6, learning_rate=0.01)
     before = init_state(jax.random.split(jax.random.key(0))[0], small_env, 3, settings).params
     state, _ = train(0, small_env, settings, [1])
     assert steps_taken(state) == 1
@@ -286,8 +286,8 @@ def test_finds_the_class_bits(make_env):
     assert subsets[rewards.argmax()].tolist() == list(class_bits)
     assert np.sort(rewards)[-2] < 0.8  # nothing else comes near
     # 40 updates of 16 episodes see at most 640 of 4,845 subsets; random sets of that number miss the best with 87 %.
-    settings = PPOSettings(num_updates=40, num_envs=16, num_epochs=8, num_minibatches=4, max_kl=0.1)
-    settings = settings._replace(learning_rate=1e-3, entropy_cost=0.005)
+    settings = PPOSettings(num_updates=40, num_envs=16, num_epochs=8, num_minibatches=4, target_kl=0.1)
+    settings = settings.replace(learning_rate=1e-3, entropy_cost=0.005)
     assert len(subsets) / 7 > 40 * 16
     for seed in range(3):
         state, metrics = train(seed, env, settings, [40], num_selected=4)

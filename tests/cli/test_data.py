@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-SHORT = ("--config.last_stage=mapping", "--config.train_direct=False", "--config.data.protocol=random")
+SHORT = ("--config.last_stage=encoder", "--config.train_direct=False", "--config.data.protocol=random")
 
 
 def run(*arguments, cwd=ROOT):

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from drlhash_jax import data, io, results
+from drlhash_jax import data, runs
+from drlhash_jax.codes import load_codes, save_codes
+from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.evaluation import (
     DEFINITIONS,
     CodeFiles,
@@ -22,10 +24,11 @@ from drlhash_jax.evaluation import (
     read_codes,
     read_finished_run,
     read_labels,
+    result_rows,
     summarise_health,
 )
-from drlhash_jax.io.lock import LOCK_FILES
-from drlhash_jax.types import RunStoppedError, UserError
+from drlhash_jax.files import write_arrays, write_json
+from drlhash_jax.runs.lock import LOCK_FILES
 
 ROOT = Path(__file__).parents[2]
 NUM_BITS, TOP_K, RANKS = 5, 4, (1, 3, 8)
@@ -286,7 +289,7 @@ def test_files_of_every_format_and_our_own_give_the_same_numbers(tmp_path):
     arrays = make_data()
     expected = evaluate_files(write_data(tmp_path, arrays), tmp_path / "out", OPTIONS)
     # Our own are packed, and say so.
-    io.save_codes(tmp_path / "q", arrays[0])
+    save_codes(tmp_path / "q", arrays[0])
     np.save(tmp_path / "d.npy", 2 * arrays[1] - 1)
     save_file({"y": arrays[2]}, tmp_path / "l.safetensors")
     np.save(tmp_path / "dl.npy", arrays[3].astype(np.float32))
@@ -407,10 +410,10 @@ def test_output_of_others_is_left_alone(tmp_path):
 def test_lock_is_respected_and_given_back(tmp_path):
     files, out = write_data(tmp_path), tmp_path / "out"
     out.mkdir()
-    lock = io.lock_directory(out)
+    lock = runs.lock_directory(out)
     with pytest.raises(UserError, match=f"is being written by process {os.getpid()}"):
         evaluate_files(files, out, OPTIONS)
-    io.unlock_directory(out, lock)
+    runs.unlock_directory(out, lock)
     evaluate_files(files, out, OPTIONS)
     evaluate_files(files, out, OPTIONS)
     assert {path.name for path in out.iterdir()} - set(LOCK_FILES) == {"metrics.json"}
@@ -436,14 +439,14 @@ def finished_run(tmp_path):
     prototypes = rng.integers(0, 2, (10, 8))
     query, database = (prototypes[y] ^ (rng.random((len(y), 8)) < 0.1) for y in (query_labels, labels))
     for part, codes in (("query", query), ("database", database)):
-        io.save_codes(folder / f"codes/{part}", codes)
-    io.write_arrays(folder / "split.npz", {each: getattr(split, each) for each in ("query", "train", "database")})
+        save_codes(folder / f"codes/{part}", codes)
+    write_arrays(folder / "split.npz", {each: getattr(split, each) for each in ("query", "train", "database")})
     selections = [{"bits": bits, "selector": each, "orders": orders} for (bits, each), orders in ORDERS.items()]
     rows = []
     for (bits, selector), orders in {(8, "none"): [list(range(8))], **ORDERS}.items():
         measured = {"map": 0.5, "map_sd": 0.1, "map_at": 100}
         if len(orders) == 1:
-            measured = results.measure(query[:, orders[0]], database[:, orders[0]], query_labels, labels, 100)
+            measured = result_rows.measure(query[:, orders[0]], database[:, orders[0]], query_labels, labels, 100)
         rows.append({"selector": selector, "bits": bits, "pool_bits": 8, **measured})
     config = {"seed": 0, "top_k": 100, "data": {"source": "digits", "path": "", "protocol": "balanced"}}
     contents = {
@@ -453,7 +456,7 @@ def finished_run(tmp_path):
         "metrics.json": {"definitions": {}, "results": rows},
     }
     for file, content in contents.items():
-        io.write_json(folder / file, content)
+        write_json(folder / file, content)
     return folder
 
 
@@ -469,7 +472,7 @@ def test_a_finished_run_gets_its_own_numbers(finished_run):
     assert json.loads((finished_run / "eval.json").read_text()) == got
     assert all((finished_run / name).read_bytes() == content for name, content in before.items())
     own = {(row["bits"], row["selector"]): row for row in json.loads(before["metrics.json"])["results"]}
-    database = io.load_codes(finished_run / "codes/database.npy", 8)
+    database = load_codes(finished_run / "codes/database.npy", 8)
     assert [(row["bits"], row["selector"]) for row in got["results"]] == list(own)
     for row in got["results"]:
         each = own[row["bits"], row["selector"]]

@@ -202,7 +202,7 @@ def test_mistakes_get_one_line(arguments, words, tmp_path):
 
 
 DEVICE_MISTAKES = {
-    "batch": (["--config.mapping.batch_size=33"], ["mapping.batch_size=33", "multiple of 2 devices"]),
+    "batch": (["--config.training.batch_size=33"], ["training.batch_size=33", "multiple of 2 devices"]),
     "environments": (["--config.ppo.num_envs=15"], ["ppo.num_envs=15", "multiple of 2 devices"]),
     "minibatch": (
         ["--config.bits=3", "--config.ppo.num_envs=2", "--config.ppo.num_minibatches=2"],
@@ -269,8 +269,8 @@ def photo_arguments(tmp_path):
         *(f"--config.data.path={tmp_path / 'photos.npz'}", "--config.encoder.name=efficientnet_lite0"),
         *("--config.encoder.options={}", f"--config.encoder.weights={tmp_path / 'w.npz'}"),
         *(
-            "--config.mapping.learning_rate=0.0",
-            "--config.last_stage=mapping",
+            "--config.training.learning_rate=0.0",
+            "--config.last_stage=encoder",
             "--config.encoder.compute_dtype=bfloat16",
         ),
     ]

@@ -41,7 +41,7 @@ def test_settings(name):
     check_config(config)
     assert (config.bits, config.pool_bits, config.data.protocol, config.encoder.name) == (bits, 64, protocol, encoder)
     # Section 4.1.
-    assert (config.mapping.batch_size, config.mapping.learning_rate, config.mapping.head_learning_rate) == (
+    assert (config.training.batch_size, config.training.learning_rate, config.training.head_learning_rate) == (
         32,
         1e-5,
         1e-4,
@@ -83,7 +83,7 @@ def test_two_steps_of_the_thesis_on_cifar10(tmp_path):
         f"--config.data.path={write_archive(tmp_path / 'cifar-10-batches-bin', 20)}",
         f"--config.encoder.weights={write_weights(tmp_path / 'alexnet.npz')}",
         *("--config.data.protocol=balanced", "--config.data.query=1", "--config.data.train=6"),
-        *("--config.mapping.num_epochs=1", "--config.reward.num_queries=20", "--config.ppo.num_updates=4"),
+        *("--config.training.num_epochs=1", "--config.reward.num_queries=20", "--config.ppo.num_updates=4"),
     ]
     done = subprocess.run(
         [sys.executable, "-m", "drlhash_jax.main", *arguments],

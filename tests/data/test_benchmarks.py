@@ -5,7 +5,7 @@ import pytest
 
 from drlhash_jax.data import load_dataset
 from drlhash_jax.data.benchmarks import match_rows
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 
 def test_photographs(shared_data, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from drlhash_jax.data import load_dataset
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 NAMES = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -8,7 +8,7 @@ import pytest
 from drlhash_jax.data import load_dataset, make_split
 from drlhash_jax.data.coco import label_matrix, read_annotations
 from drlhash_jax.data.protocols import PROTOCOLS
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 # Numbered with gaps and not in alphabetical order, as published.
 CATEGORIES = {1: "person", 5: "airplane", 90: "toothbrush"}

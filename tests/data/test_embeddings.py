@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from drlhash_jax.data import load_dataset
 from drlhash_jax.data.embeddings import read_array, split_address
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 FEATURES = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 LABELS = np.array([0, 1, 2, 0, 1, 2])

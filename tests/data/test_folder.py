@@ -5,7 +5,7 @@ import os
 import pytest
 
 from drlhash_jax.data import load_dataset
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from drlhash_jax.data import load_dataset
 from drlhash_jax.data.idx import read_idx
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 RNG = np.random.default_rng(0)

@@ -14,7 +14,7 @@ import pytest
 from drlhash_jax.data import image_store
 from drlhash_jax.data.dataset import DataSettings
 from drlhash_jax.data.image_store import image_dataset, load_images, select_rows
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from drlhash_jax.data import load_dataset, make_split
 from drlhash_jax.data.lists import inner_name, read_csv, read_hash_list, read_jsonl
 from drlhash_jax.data.protocols import PROTOCOLS
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 
 def written(path, text):

@@ -6,7 +6,7 @@ import pytest
 from drlhash_jax.data import load_dataset, make_split
 from drlhash_jax.data.nuswide import CONCEPTS_21, read_labels
 from drlhash_jax.data.protocols import PROTOCOLS
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 # As many as the official ones, 21 of them with their names.
 CONCEPTS = sorted([*CONCEPTS_21, *(f"other{number}" for number in range(60))])

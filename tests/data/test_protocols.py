@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drlhash_jax.data import PROTOCOLS, Dataset, Split, find_protocol, load_dataset, make_split, split_digest
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 # As many rows and classes as CIFAR-10, in an order that is not sorted.
 CIFAR_LABELS = (np.arange(60_000) * 7 % 10).astype(np.int32)

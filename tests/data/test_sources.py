@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drlhash_jax.data import Dataset, check_dataset, load_dataset
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 # Sources that read the shared benchmark files.
 SHARED = ("cifar10", "cifar10_features", "coco_labels", "coco_mini", "coco_mini_features", "nuswide_labels")

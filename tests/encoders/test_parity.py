@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from drlhash_jax.encoders import import_weights, make_encoder
-from drlhash_jax.io import read_weights
+from drlhash_jax.weights import read_weights
 
 torch = pytest.importorskip("torch", exc_type=ImportError, reason="needs torch: pip install -e '.[parity]'")
 networks = pytest.importorskip("torch_networks")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from drlhash_jax.encoders import fit_input_spec, import_weights, make_encoder, prepare_inputs
-from drlhash_jax.io import find_weights, read_weights
+from drlhash_jax.weights import find_weights, read_weights
 
 NAME = "efficientnet_lite0"
 # Rows of the shared photographs, and what they show: a zebra, bananas, teddy bears, broccoli.

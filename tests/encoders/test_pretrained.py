@@ -8,7 +8,7 @@ import pytest
 from drlhash_jax.encoders import import_weights, make_encoder
 from drlhash_jax.encoders.frozen_norm import FrozenBatchNorm
 from drlhash_jax.encoders.pretrained import published_names
-from drlhash_jax.types import UserError
+from drlhash_jax.errors import UserError
 
 NAME = "efficientnet_lite0"
 ENCODER = make_encoder(NAME, 7)

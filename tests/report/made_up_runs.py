@@ -5,7 +5,10 @@ import json
 import numpy as np
 from PIL import Image
 
-from drlhash_jax import io, results, retrieval
+from drlhash_jax import retrieval
+from drlhash_jax.codes import save_codes
+from drlhash_jax.evaluation import result_rows
+from drlhash_jax.files import write_arrays, write_json
 
 HOSTILE = "<script>alert(1)<script>\"'&{{ 7 * 7 }} $x_1$"
 CLASSES = ("</style><script>alert(2)</script>", '"><img src=x onerror=alert(3)>', "plain")
@@ -48,7 +51,7 @@ def make_run(folder, listed, seed=0, protocol="random-8-20-all", learning=True):
     row = lambda selector, bits, pool, orders: {
         **facts,
         **{"selector": selector, "bits": bits, "pool_bits": pool},
-        **results.average([measure(order) for order in orders]),
+        **result_rows.average([measure(order) for order in orders]),
     }
     chosen = {
         bits: {
@@ -65,15 +68,15 @@ def make_run(folder, listed, seed=0, protocol="random-8-20-all", learning=True):
     rows = [row("none", POOL, POOL, [np.arange(POOL)])]
     rows += [row(name, bits, POOL, found["order"]) for bits, by in chosen.items() for name, found in by.items()]
     rows.append(row("none", 3, 3, [np.arange(3)]))
-    io.write_json(folder / "metrics.json", {"definitions": results.DEFINITIONS, "results": rows})
+    write_json(folder / "metrics.json", {"definitions": result_rows.DEFINITIONS, "results": rows})
     reward = {"codes": "crossfit", "queries": 8, "database": 12, "all_bits": 0.5}
-    selections = results.selection_rows(POOL, chosen)
-    io.write_json(folder / "selection.json", {"pool_bits": POOL, "reward": reward, "selections": selections})
-    io.save_codes(folder / "codes" / "query", codes[query])
-    io.save_codes(folder / "codes" / "database", codes[database])
-    io.write_arrays(folder / "split.npz", {"query": query, "train": database[:20], "database": database})
+    selections = result_rows.selection_rows(POOL, chosen)
+    write_json(folder / "selection.json", {"pool_bits": POOL, "reward": reward, "selections": selections})
+    save_codes(folder / "codes" / "query", codes[query])
+    save_codes(folder / "codes" / "database", codes[database])
+    write_arrays(folder / "split.npz", {"query": query, "train": database[:20], "database": database})
     own = {"query": codes[query][:, :3], "database": codes[database][:, :3]}
-    io.write_arrays(folder / "checkpoints" / "mapping_003.npz", own)
+    write_arrays(folder / "checkpoints" / "encoder_003.npz", own)
     data = {
         "source": "jsonl",
         "path": str(listed),
@@ -83,10 +86,10 @@ def make_run(folder, listed, seed=0, protocol="random-8-20-all", learning=True):
         "max_skipped": 0.05,
     }
     config = {"seed": seed, "pool_bits": POOL, "bits": LENGTHS, "data": data, "encoder": {"name": "compact"}}
-    io.write_json(folder / "config.json", {"drlhash_jax": "0", "config": config})
-    run = {"stages": {"mapping_008": {"seconds": 1.25}, "selection_003_ppo": {"seconds": 2.5}}, "seed": seed}
+    write_json(folder / "config.json", {"drlhash_jax": "0", "config": config})
+    run = {"stages": {"encoder_008": {"seconds": 1.25}, "selection_003_ppo": {"seconds": 2.5}}, "seed": seed}
     run |= {"argv": [HOSTILE], "git_revision": "c0ffee", "split": {"protocol": protocol, "digest": f"{seed:064x}"}}
-    io.write_json(folder / "run.json", run)
+    write_json(folder / "run.json", run)
     if learning:
         scalars = {"max_reward": 1, "mode_reward": 0.4, "best_reward": 0.5}
         curve = [

@@ -15,9 +15,9 @@ from made_up_runs import CLASSES, HOSTILE, make_run
 from PIL import Image
 
 from drlhash_jax import robustness
+from drlhash_jax.errors import UserError
 from drlhash_jax.report import Cell, Group, Method, Table, page, write_report
 from drlhash_jax.report.page import read_readings, summary_cards
-from drlhash_jax.types import UserError
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow

@@ -5,9 +5,9 @@ import builtins
 import numpy as np
 import pytest
 
+from drlhash_jax.errors import UserError
 from drlhash_jax.report import Series, plot_map_bits
 from drlhash_jax.report.style import write_csv
-from drlhash_jax.types import UserError
 
 
 def test_golden_csv(tmp_path):

@@ -7,6 +7,8 @@ from importlib import resources
 
 import pytest
 
+from drlhash_jax.errors import UserError
+from drlhash_jax.evaluation.result_rows import DEFINITIONS
 from drlhash_jax.report import (
     Cell,
     Group,
@@ -22,8 +24,6 @@ from drlhash_jax.report import (
     to_latex,
     to_markdown,
 )
-from drlhash_jax.results import DEFINITIONS
-from drlhash_jax.types import UserError
 
 
 def row(bits, value, selector="ppo", seed=0, **fields):

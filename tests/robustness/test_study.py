@@ -12,10 +12,10 @@ from PIL import Image
 
 from drlhash_jax.data import ImageSpec, decode_image
 from drlhash_jax.encoders import fit_input_spec, make_encoder
-from drlhash_jax.io import save_model
-from drlhash_jax.mapping import encode_codes
+from drlhash_jax.errors import UserError
 from drlhash_jax.robustness import ATTACKS, PERCEPTUAL_HASHES, measure_robustness, model_hasher, perceptual_hasher
-from drlhash_jax.types import UserError
+from drlhash_jax.runs import save_model
+from drlhash_jax.training import encode_codes
 
 
 def bright_channels(images):

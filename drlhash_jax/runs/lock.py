@@ -1,0 +1,57 @@
+"""One writer a directory: a lock that ends with its process, however that ends."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+from absl import logging
+from filelock import FileLock, Timeout
+
+from drlhash_jax.errors import UserError
+
+_LOCK, _WRITER = ".lock", ".writer.json"
+LOCK_FILES = (_LOCK, _WRITER)
+
+
+def _read_writer(path: Path) -> dict:
+    try:
+        writer = json.loads(path.read_text())
+        return writer if isinstance(writer, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def lock_directory(folder: Path) -> FileLock:
+    """Makes this process the directory's only writer until the lock is released or the process ends.
+
+    The operating system drops the lock of a process that is killed, so a stale one cannot keep anybody out; the file
+    beside it only says who the writer is.
+
+    Args:
+      folder: an existing directory.
+
+    Returns:
+      The lock, held.
+
+    Raises:
+      UserError: another process holds it; the message names it.
+    """
+    lock, writer_path = FileLock(folder / _LOCK, thread_local=False), folder / _WRITER
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        writer = _read_writer(writer_path)
+        who = f"process {writer.get('pid', 'unknown')} on {writer.get('host', 'an unknown host')}"
+        raise UserError(f"--workdir={folder} is being written by {who}: wait for it, or give another") from error
+    left = _read_writer(writer_path)
+    if left:
+        logging.warning("%s: process %s on %s ended without closing it", folder, left.get("pid"), left.get("host"))
+    writer_path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    return lock
+
+
+def unlock_directory(folder: Path, lock: FileLock) -> None:
+    """Ends what `lock_directory` began."""
+    (folder / _WRITER).unlink(missing_ok=True)
+    lock.release()

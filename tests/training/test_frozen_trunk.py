@@ -1,0 +1,26 @@
+"""A trunk with learning rate 0 costs no backward pass."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from drlhash_jax.encoders import make_encoder
+from drlhash_jax.training import Batch, make_optimizer, train_step
+from drlhash_jax.types import TrainState
+
+
+def work(learning_rate):
+    """Floating-point operations of a compiled training step, as the compiler counts them."""
+    encoder = make_encoder("mlp", 4, hidden=(256, 256))
+    inputs = np.ones((64, 256), np.float32)
+    optimizer = make_optimizer("adam", learning_rate, 0.1)
+    params = encoder.init(jax.random.key(0), inputs)["params"]
+    state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))
+    batch = Batch(jnp.asarray(inputs), jnp.ones((64, 4), jnp.uint8), jnp.ones(64))
+    step = lambda state, batch: train_step(state, batch, jax.random.key(0), encoder=encoder, optimizer=optimizer)
+    return jax.jit(step).lower(state, batch).compile().cost_analysis()["flops"]
+
+
+def test_a_frozen_trunk_saves_its_backward_pass():
+    # Two layers forward, against two forward, two for the kernels and one for the hidden inputs.
+    assert work(0.0) < 0.5 * work(0.1)
