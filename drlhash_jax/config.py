@@ -5,6 +5,7 @@ and the checks that look at several rooms. Files in `configs/` override. Behind 
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -88,24 +89,22 @@ class RunConfig(NamedTuple):
         return METHODS[self.run.method].make(Ingredients(num_bits, encoder, self.training, self.method))
 
     @property
-    def holds_out(self) -> bool:
-        """Whether some training rows are kept from all training, for the reward."""
-        return self.run.last_stage == "selection" and self.reward.source(self.shared_bits) == "holdout"
-
-    @property
-    def shared_bits(self) -> bool:
-        """Whether bits mean the same in every fold, see `Method`."""
-        return self.make_method(self.run.pool_bits).shared_bits
+    def reward_codes(self) -> str:
+        """Which codes the reward looks at: "crossfit", "holdout" or "fitted"."""
+        if self.reward.codes != "auto":
+            return self.reward.codes
+        return "crossfit" if self.make_method(self.run.pool_bits).shared_bits else "holdout"
 
 
 def default_config() -> ml_collections.ConfigDict:
     """The configuration that the files in `configs/` start from."""
-    config = ml_collections.ConfigDict(RunSettings.config_defaults())
+    values = RunSettings.config_defaults()
     for name, settings in SECTIONS.items():
         if name:
-            config[name] = ml_collections.ConfigDict(settings.config_defaults())
-    config.encoder.options = ml_collections.ConfigDict()
-    return config
+            values[name] = settings.config_defaults()
+    # Pairs in the settings, a section of any names in a configuration.
+    values["encoder"]["options"] = {}
+    return ml_collections.ConfigDict(values)
 
 
 def thesis_config() -> ml_collections.ConfigDict:
@@ -130,17 +129,17 @@ def thesis_config() -> ml_collections.ConfigDict:
     return config
 
 
-def plain_config(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def plain_config(config: Mapping[str, Any] | ml_collections.ConfigDict) -> dict[str, Any]:
     """The configuration as a nested dictionary."""
     plain = lambda value: plain_config(value) if isinstance(value, ml_collections.ConfigDict) else value
     return {key: plain(value) for key, value in config.items()}
 
 
-def load(config: ml_collections.ConfigDict) -> RunConfig:
+def load(config: Mapping[str, Any] | ml_collections.ConfigDict) -> RunConfig:
     """Typed settings of a configuration; the only reader of one.
 
     Args:
-      config: see `default_config`.
+      config: see `default_config`; or the same as nested dictionaries.
 
     Returns:
       RunConfig.
@@ -176,7 +175,10 @@ def _check_together(config: RunConfig) -> None:
     names = [phase.name for phase in config.make_method(run.pool_bits).phases]
     if run.last_stage == "target_codes" and "target_codes" not in names:
         raise UserError(f"last_stage=target_codes: method={run.method} has no such stage; use encoder or selection")
-    config.reward.check(config.shared_bits, f"method={run.method}")
+    if config.reward_codes == "crossfit" and not config.make_method(run.pool_bits).shared_bits:
+        raise UserError(
+            f"reward.codes=crossfit: bits of method={run.method} mean something else in every fold; use holdout"
+        )
     steps = config.ppo.num_envs * min(run.bits)
     if steps < config.ppo.num_minibatches:
         raise UserError(f"ppo.num_minibatches={config.ppo.num_minibatches}: an update has only {steps} steps")
@@ -236,7 +238,25 @@ def check_against_data(config: RunConfig, inputs: Any, num_train: int, from_file
         _check_encoder(config.encoder, inputs)
     _check_sizes(config.encoder, inputs, from_files)
     if config.run.last_stage == "selection":
-        config.reward.check_rows(num_train, config.shared_bits)
+        _check_reward(config, num_train)
+
+
+def _check_reward(config: RunConfig, num_train: int) -> None:
+    """Refuses a reward that would look at more rows than there are."""
+    reward = config.reward
+    if config.reward_codes == "crossfit" and reward.num_folds > num_train:
+        raise UserError(f"reward.num_folds={reward.num_folds}: there are {num_train} training rows")
+    num_rows = num_held_out(reward, num_train) if config.reward_codes == "holdout" else num_train
+    if not 0 < num_rows < num_train + (config.reward_codes != "holdout"):
+        raise UserError(f"reward.holdout={reward.holdout}: of {num_train} training rows that leaves none on one side")
+    if reward.num_queries >= num_rows:
+        kind = "held-out rows" if config.reward_codes == "holdout" else "training rows"
+        raise UserError(f"reward.num_queries={reward.num_queries}: must be below the {num_rows} {kind}")
+
+
+def num_held_out(reward: RewardSettings, num_train: int) -> int:
+    """Training rows that are kept from all training for reward.codes=holdout."""
+    return round(reward.holdout * num_train)
 
 
 def _check_encoder(settings: EncoderSettings, inputs: Any) -> None:

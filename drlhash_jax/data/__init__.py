@@ -5,8 +5,8 @@ from drlhash_jax.data.dataset import Dataset, DataSettings, check_dataset
 from drlhash_jax.data.embeddings import read_array, split_address
 from drlhash_jax.data.image_store import RowView, load_images, select_rows
 from drlhash_jax.data.images import ImageSpec, Skipped, UnreadableImageError, decode_image
-from drlhash_jax.data.protocols import CONFIGURED, PROTOCOLS, Split, find_protocol, make_split, split_digest
-from drlhash_jax.data.sources import SOURCES, load_dataset
+from drlhash_jax.data.protocols import CONFIGURED, PROTOCOLS, ProtocolSettings, Split, find_protocol, make_split, split_digest
+from drlhash_jax.data.sources import SOURCES, SourceSettings, load_dataset
 
 __all__ = [
     "CONFIGURED",
@@ -15,8 +15,10 @@ __all__ = [
     "DataSettings",
     "Dataset",
     "ImageSpec",
+    "ProtocolSettings",
     "RowView",
     "Skipped",
+    "SourceSettings",
     "Split",
     "UnreadableImageError",
     "check_dataset",

@@ -3,12 +3,14 @@
 A split is a function of (dataset, protocol, seed). Its query rows are used for nothing but the reported numbers.
 """
 
+import dataclasses
 import hashlib
 from typing import NamedTuple
 
 import numpy as np
 
 from drlhash_jax.data.dataset import Dataset
+from drlhash_jax.settings import Settings, setting
 from drlhash_jax.errors import UserError
 
 
@@ -71,6 +73,16 @@ PROTOCOLS: dict[str, Protocol] = {
 CONFIGURED = {"balanced": ClassBalanced, "concepts": ConceptBalanced, "random": RandomRows}
 
 
+@dataclasses.dataclass(frozen=True)
+class ProtocolSettings(Settings):
+    """stub"""
+
+    protocol: str = setting("balanced", "see drlhash_jax/data/protocols.py", choices=(*PROTOCOLS, *CONFIGURED))
+    query: int = setting(20, "query rows", least=1, most=2**31 - 1)
+    train: int = setting(50, "training rows", least=1, most=2**31 - 1)
+    train_in_database: bool = setting(False, "whether training rows are also searched")
+
+
 class Counts(NamedTuple):
     """What a protocol's name promises.
 
@@ -126,12 +138,14 @@ def split_digest(split: Split) -> str:
     return digest.hexdigest()
 
 
-def find_protocol(name: str, query: int, train: int, train_in_database: bool) -> tuple[str, Protocol]:
+def find_protocol(settings: ProtocolSettings) -> tuple[str, Protocol]:
     """A protocol and its full name; the numbers count for the protocols in `CONFIGURED` alone."""
+    name = settings.protocol
     if name in PROTOCOLS:
         return name, PROTOCOLS[name]
-    full_name = f"{name}-{query}-{train}-{'all' if train_in_database else 'rest'}"
-    return full_name, CONFIGURED[name](query, train, train_in_database)
+    numbers = settings.query, settings.train, settings.train_in_database
+    full_name = f"{name}-{settings.query}-{settings.train}-{'all' if settings.train_in_database else 'rest'}"
+    return full_name, CONFIGURED[name](*numbers)
 
 
 def _balanced_rows(labels: np.ndarray, protocol: ClassBalanced, rng: np.random.Generator, name: str):

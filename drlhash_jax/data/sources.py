@@ -1,5 +1,6 @@
 """Datasets by name: the index of everything that can be read."""
 
+import dataclasses
 from collections.abc import Callable
 
 from drlhash_jax.data.benchmarks import (
@@ -19,6 +20,7 @@ from drlhash_jax.data.folder import load_folder
 from drlhash_jax.data.idx import load_idx
 from drlhash_jax.data.lists import load_csv, load_jsonl, load_lists
 from drlhash_jax.data.nuswide import load_nuswide21, load_nuswide81
+from drlhash_jax.settings import Settings, setting
 
 SOURCES: dict[str, Callable[[DataSettings], Dataset]] = {
     "arrays": load_arrays,
@@ -43,13 +45,18 @@ SOURCES: dict[str, Callable[[DataSettings], Dataset]] = {
 }
 
 
-def load_dataset(source: str, path: str = "", **settings) -> Dataset:
+@dataclasses.dataclass(frozen=True)
+class SourceSettings(Settings):
+    """Which dataset; part of `config.data`."""
+
+    source: str = setting("digits", "dataset, or the layout of your own, see drlhash_jax/data/sources.py", choices=tuple(SOURCES))
+
+
+def load_dataset(settings: DataSettings) -> Dataset:
     """Loads and checks a dataset.
 
     Args:
-      source: a key of `SOURCES`.
-      path: file or folder to read, for sources that need one.
-      **settings: other fields of `DataSettings`.
+      settings: DataSettings that are SourceSettings as well.
 
     Returns:
       Dataset.
@@ -57,4 +64,4 @@ def load_dataset(source: str, path: str = "", **settings) -> Dataset:
     Raises:
       UserError: see `check_dataset` and the source.
     """
-    return check_dataset(SOURCES[source](DataSettings(path=path, **settings)))
+    return check_dataset(SOURCES[settings.source](settings))

@@ -142,7 +142,7 @@ def _assemble(description: dict, packed: bytes) -> Model:
     return Model(
         make_encoder(description["encoder"], num_bits, **options),
         params,
-        InputSpec(inputs["kind"], mean, scale, inputs["image_size"]),
+        InputSpec(mean, scale, inputs["kind"], inputs["image_size"], inputs["crop_size"]),
         num_bits,
         {int(bits): by_selector for bits, by_selector in description["selections"].items()},
         inputs["image_files"],
