@@ -93,7 +93,11 @@ class RunConfig(NamedTuple):
         """Which codes the reward looks at: "crossfit", "holdout" or "fitted"."""
         if self.reward.codes != "auto":
             return self.reward.codes
-        return "crossfit" if self.make_method(self.run.pool_bits).shared_bits else "holdout"
+        method = self.make_method(self.run.pool_bits)
+        if method.shared_bits:
+            return "crossfit"
+        # Where nothing is trained, no row is fitted.
+        return "holdout" if any(phase.num_epochs for phase in method.phases) else "fitted"
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -244,14 +248,15 @@ def check_against_data(config: RunConfig, inputs: Any, num_train: int, from_file
 def _check_reward(config: RunConfig, num_train: int) -> None:
     """Refuses a reward that would look at more rows than there are."""
     reward = config.reward
+    if config.reward_codes == "holdout":
+        held_out = num_held_out(reward, num_train)
+        if held_out < 2 or held_out == num_train:
+            raise UserError(f"reward.holdout={reward.holdout}: that is {held_out} of {num_train} training rows")
+        return
     if config.reward_codes == "crossfit" and reward.num_folds > num_train:
         raise UserError(f"reward.num_folds={reward.num_folds}: there are {num_train} training rows")
-    num_rows = num_held_out(reward, num_train) if config.reward_codes == "holdout" else num_train
-    if not 0 < num_rows < num_train + (config.reward_codes != "holdout"):
-        raise UserError(f"reward.holdout={reward.holdout}: of {num_train} training rows that leaves none on one side")
-    if reward.num_queries >= num_rows:
-        kind = "held-out rows" if config.reward_codes == "holdout" else "training rows"
-        raise UserError(f"reward.num_queries={reward.num_queries}: must be below the {num_rows} {kind}")
+    if reward.num_queries >= num_train:
+        raise UserError(f"reward.num_queries={reward.num_queries}: must be below the {num_train} training rows")
 
 
 def num_held_out(reward: RewardSettings, num_train: int) -> int:

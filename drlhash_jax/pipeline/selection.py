@@ -29,7 +29,10 @@ def make_reward(run: Run, codes: np.ndarray, labels: np.ndarray) -> bit_selectio
     """The reward sample: some training rows as queries, the others as the database."""
     config = run.config.reward
     order = np.asarray(jax.random.permutation(run.key("reward"), len(labels)))
-    query, database = order[: config.num_queries], order[config.num_queries :]
+    num_queries = config.num_queries
+    if run.held_out is not None:
+        num_queries = min(num_queries, len(labels) // 2)
+    query, database = order[:num_queries], order[num_queries:]
     if config.num_database:
         database = database[: config.num_database]
     env = bit_selection.EnvParams(
