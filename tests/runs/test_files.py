@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from drlhash_jax.encoders import fit_input_spec, make_encoder
 from drlhash_jax.codes import load_codes, save_codes
-from drlhash_jax.files import read_arrays, sha256_of, write_arrays, write_json
-from drlhash_jax.runs import flatten_params, load_model, save_model, unflatten_params
-from drlhash_jax.files import write_atomically
-from drlhash_jax.runs.metric_writer import MetricWriter
+from drlhash_jax.encoders import fit_input_spec, make_encoder
 from drlhash_jax.errors import UserError
+from drlhash_jax.files import read_arrays, sha256_of, write_arrays, write_atomically, write_json
+from drlhash_jax.runs import flatten_params, load_model, save_model, unflatten_params
+from drlhash_jax.runs.metric_writer import MetricWriter
 
 
 @pytest.mark.parametrize("num_bits", [1, 7, 8, 12, 64])
