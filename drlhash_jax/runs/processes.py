@@ -1,4 +1,4 @@
-"""What several processes that share a run say to each other: process 0 alone reads and writes, the others hear of it."""
+"""What processes that share a run say to each other: process 0 alone reads and writes, the others hear of it."""
 
 import io
 from collections.abc import Callable

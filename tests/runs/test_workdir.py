@@ -287,9 +287,9 @@ def test_facts_that_differ_are_refused(tmp_path):
     with Workdir(tmp_path, CONFIG) as workdir:
         workdir.record(split={"digest": "abc"})
     before = content_of(tmp_path)
-    with Workdir(tmp_path, CONFIG) as workdir:
-        with pytest.raises(UserError, match=r"other split \(was \{'digest': 'abc'\}, now \{'digest': 'abd'\}\)"):
-            workdir.record(split={"digest": "abd"}, more=1)
+    said = r"other split \(was \{'digest': 'abc'\}, now \{'digest': 'abd'\}\)"
+    with pytest.raises(UserError, match=said), Workdir(tmp_path, CONFIG) as workdir:
+        workdir.record(split={"digest": "abd"}, more=1)
     assert content_of(tmp_path) == before
 
 
