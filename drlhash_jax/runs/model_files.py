@@ -25,7 +25,7 @@ _STORABLE_KINDS = "biuf"
 
 
 class ModelRecord(NamedTuple):
-    """A saved model as it was written.
+    """A model as it is saved.
 
     Attributes:
       config: the run's configuration, a plain nested dict of JSON values.
@@ -33,7 +33,8 @@ class ModelRecord(NamedTuple):
       num_bits: K; bit k is 1 iff logit k >= 0.
       num_classes: C of the training labels.
       input_spec: normalisation of its inputs.
-      params: nested dict of arrays, what the method keeps for inference.
+      params: nested dict of arrays, what the method keeps for inference; may be empty. Booleans, integers and floats of
+        NumPy's own types.
       selections: length -> selector -> pool positions in order of choice.
       image_files: fields of the `ImageSpec` that image files were decoded with; None if inputs were not files.
     """
@@ -45,7 +46,7 @@ class ModelRecord(NamedTuple):
     input_spec: InputSpec
     params: dict
     selections: dict[int, dict[str, list[int]]]
-    image_files: dict | None
+    image_files: dict | None = None
 
 
 def flatten_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
@@ -102,36 +103,18 @@ def _read_inputs(described: dict) -> InputSpec:
     return InputSpec(**{name: as_array(value) for name, value in described.items()})
 
 
-def write_model(
-    directory: Path,
-    *,
-    config: dict,
-    method_name: str,
-    num_bits: int,
-    num_classes: int,
-    input_spec: InputSpec,
-    params: Mapping[str, Any],
-    selections: Mapping[int, Mapping[str, list[int]]],
-    image_files: dict | None = None,
-) -> None:
-    """Writes ``params.safetensors`` and ``model.json``; the arguments are the fields of `ModelRecord`.
+def write_model(directory: Path, record: ModelRecord) -> None:
+    """Writes ``params.safetensors`` and ``model.json``.
 
     Args:
       directory: created if needed.
-      config: see `ModelRecord`, as all that follow.
-      method_name: one word.
-      num_bits: K.
-      num_classes: C.
-      input_spec: InputSpec.
-      params: nested dict of arrays, which may be empty; bool, integers or floats of up to 64 bits.
-      selections: length -> selector -> pool positions.
-      image_files: how image files were decoded.
+      record: ModelRecord.
 
     Raises:
       TypeError: an array's type would not come back as it was (bfloat16).
       UserError: the files cannot be written.
     """
-    arrays = flatten_params(params)
+    arrays = flatten_params(record.params)
     for name, array in arrays.items():
         if array.dtype.kind not in _STORABLE_KINDS:
             raise TypeError(f"parameter {name}: a model file does not keep arrays of {array.dtype}")
@@ -141,14 +124,14 @@ def write_model(
     write_atomically(path, lambda file: file.write(packed))
     description = {
         "format": FORMAT,
-        "method": method_name,
-        "num_bits": num_bits,
-        "num_classes": num_classes,
+        "method": record.method_name,
+        "num_bits": record.num_bits,
+        "num_classes": record.num_classes,
         "threshold": "bit 1 iff logit >= 0",
-        "input": _describe_inputs(input_spec),
-        "image_files": image_files,
-        "selections": selections,
-        "config": config,
+        "input": _describe_inputs(record.input_spec),
+        "image_files": record.image_files,
+        "selections": record.selections,
+        "config": record.config,
         "sha256": sha256_of(path),
     }
     write_json(directory / _DESCRIPTION, description)

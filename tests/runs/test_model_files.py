@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from drlhash_jax.encoders import InputSpec, fit_input_spec, make_encoder, prepare_inputs
 from drlhash_jax.errors import UserError
-from drlhash_jax.runs import flatten_params, read_model, unflatten_params, write_model
+from drlhash_jax.runs import ModelRecord, flatten_params, read_model, unflatten_params, write_model
 
 CONFIG = {"seed": 3, "bits": (2,), "data": {"path": "ä/b c.npy", "cache": ""}, "encoder": {"options": {"hidden": (3,)}}}
 # Every field is another than its default, and no two numbers are alike.
@@ -26,17 +26,19 @@ INPUT_SPEC = InputSpec(
 SELECTIONS = {2: {"ppo": [3, 1], "greedy": [0, 1]}, 3: {"ppo": [2, 0, 3]}}
 
 
+RECORD = ModelRecord(
+    config=CONFIG,
+    method_name="drlhash",
+    num_bits=4,
+    num_classes=7,
+    input_spec=INPUT_SPEC,
+    params={"head": {"kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3)}},
+    selections=SELECTIONS,
+)
+
+
 def write(folder, **changes):
-    arguments = {
-        "config": CONFIG,
-        "method_name": "drlhash",
-        "num_bits": 4,
-        "num_classes": 7,
-        "input_spec": INPUT_SPEC,
-        "params": {"head": {"kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3)}},
-        "selections": SELECTIONS,
-    }
-    write_model(folder, **arguments | changes)
+    write_model(folder, RECORD._replace(**changes))
 
 
 def assert_same(found, expected):
