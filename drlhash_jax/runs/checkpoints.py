@@ -77,7 +77,7 @@ class StageCheckpoints:
 
         Args:
           folder: of the stage.
-          config: flat, field -> JSON value; a state of another config is refused.
+          config: flat, field -> JSON value, digests of the inputs among them; a state of another config is refused.
         """
         self._folder, self._config = folder, config
 

@@ -22,7 +22,7 @@ def flatten_config(tree: dict, prefix: str = "") -> dict:
 
 
 def differing_fields(old: dict, new: dict) -> str:
-    """Says which fields of two flat configs differ, with the value in each; "" if none does that matters."""
+    """Says which fields of two flat configs differ, with both values; "" if all that shape the result are equal."""
     differing = [key for key in sorted(old | new) if old.get(key) != new.get(key) and key not in _FREE]
     more = f"; and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
     return "; ".join(f"{key} was {old.get(key)}, now {new.get(key)}" for key in differing[:_NAMED]) + more

@@ -126,7 +126,7 @@ class Workdir:
             self._run |= {name: self._run.get(name, empty) for name, empty in (("stages", {}), ("sessions", []))}
             if not found:
                 self._save_run()
-        except UserError:
+        except BaseException:
             self.close()
             raise
 
@@ -218,7 +218,8 @@ class Workdir:
           FloatingPointError: from compute; the message begins with the stage's name.
           UserError: something cannot be written; what was saved before is still there.
         """
-        saved = StageCheckpoints(self._file("checkpoints") / name, self._flat_config)
+        belongs_to = self._flat_config | {f"inputs.{each}": digest for each, digest in self._inputs.items()}
+        saved = StageCheckpoints(self._file("checkpoints") / name, belongs_to)
         finished = from_first_process(in_first_process(lambda: self._read_finished(name, saved)))
         if finished is not None:
             return finished

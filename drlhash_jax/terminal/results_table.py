@@ -81,9 +81,10 @@ def legend_lines(rows: Sequence[dict]) -> list[str]:
     draws = {row["num_draws"] for row in rows if "map_sd" in row}
     if draws:
         lines.append(f"±: standard deviation over {max(draws)} random choices")
+    chosen = any(row["role"] == "selected" for row in rows)
     for row in rows:
         if row["role"] == "pool":
-            lines.append(f"{_label(row)}: every bit of the encoder; others keep p of them, chosen on training rows")
+            lines.append(f"{_label(row)}: every bit" + chosen * "; those below keep p of them, chosen on training rows")
     meanings = dict(_SELECTORS.values()) | {_DIRECT: "no choice, another encoder with p bits"}
     return lines + [f"{label}: {meanings[label]}" for label in _labels(rows) if label in meanings]
 

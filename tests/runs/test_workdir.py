@@ -254,6 +254,22 @@ def test_other_inputs_are_refused(inputs, said, tmp_path):
         workdir.stage("encoder", never)
 
 
+def test_a_state_of_other_inputs_is_refused(tmp_path):
+    """Even where run.json, which has their digests, was lost."""
+    config = config_with(checkpoint_seconds=0.0)
+
+    def killed(checkpoint):
+        checkpoint.offer(1, {"v": np.ones(2)})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Workdir(tmp_path, config, inputs=INPUTS) as workdir:
+        workdir.stage("encoder", killed)
+    (tmp_path / "run.json").unlink()
+    other = INPUTS | {"labels": "c" * 64}
+    with pytest.raises(UserError, match="inputs.labels was bbb"), Workdir(tmp_path, config, inputs=other) as workdir:
+        workdir.stage("encoder", never)
+
+
 def test_who_computed_is_kept(tmp_path):
     """Opening a finished run leaves run.json as it is; computing adds a session and replaces none."""
     with Workdir(tmp_path, CONFIG) as workdir:
