@@ -30,7 +30,7 @@ def record_start(workdir: runs.Workdir, loaded: Loaded) -> None:
         skipped=len(dataset.skipped),
     )
     if loaded.weights:
-        workdir.record_once(weights=loaded.weights)
+        workdir.record(weights=loaded.weights)
 
 
 def write_codes(run: Run, codes: dict[str, np.ndarray | None]) -> None:
@@ -68,25 +68,23 @@ def write_selections(run: Run, env: bit_selection.EnvParams, selections: dict[in
     runs.in_first_process(lambda: write_json(run.workdir.path / "selection.json", value))
 
 
-def write_pool(run: Run, pool: Hashed, heldout: np.ndarray | None, orders: dict[str, dict[str, list[int]]]) -> None:
+def write_pool(run: Run, pool: Hashed, heldout: np.ndarray | None, orders: dict[int, dict[str, list[int]]]) -> None:
     """The model and the pool's codes, for use outside a run."""
     named = {"query": pool.query, "database": pool.database, "train": pool.train, "train_heldout": heldout}
     if pool.before and "codes" in pool.before:
         named["train_target"] = pool.before["codes"]
     write_codes(run, named)
-    config = run.config
-    runs.in_first_process(
-        lambda: runs.save_model(
-            run.workdir.path / "model",
-            pool.params,
-            run.rows.spec,
-            encoder=config.encoder.name,
-            options=config.encoder.attributes,
-            num_bits=pool.query.shape[1],
-            selections=orders,
-            image_files=run.dataset.image_spec._asdict() if run.dataset.image_spec else None,
-        )
+    record = runs.ModelRecord(
+        run.workdir.config,
+        run.config.run.method,
+        pool.query.shape[1],
+        run.rows.num_classes,
+        run.rows.spec,
+        pool.params,
+        orders,
+        run.dataset.image_spec._asdict() if run.dataset.image_spec else None,
     )
+    runs.in_first_process(lambda: runs.write_model(run.workdir.path / "model", record))
 
 
 def measured_row(run: Run, role: str, selector: str, seconds: float, codes: list[tuple]) -> dict:

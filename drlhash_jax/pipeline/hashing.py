@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from drlhash_jax import data, runs, terminal
+from drlhash_jax import data, runs
 from drlhash_jax.pipeline.run import Run, follow_epochs
 from drlhash_jax.training import Phase, cross_fit_codes, encode_codes, fit
 from drlhash_jax.types import Checkpoint
@@ -44,7 +44,7 @@ def _run_stage(
     """A stage of the run: a training with its bar; returns nested dictionaries of arrays."""
 
     def compute_arrays(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
-        with terminal.StageProgress(title, phase.num_epochs) as progress:
+        with run.progress(name, title, phase.num_epochs) as progress:
             on_epoch = follow_epochs(run, name, phase.num_epochs, phase.batch_size > 0, progress)
             found = compute(on_epoch=on_epoch, checkpoint=checkpoint)
         return runs.flatten_params(found)

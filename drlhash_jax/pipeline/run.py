@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from drlhash_jax import data, parallel, runs, terminal
+from drlhash_jax.bit_selection import SELECTORS
 from drlhash_jax.config import RunConfig, num_held_out
 from drlhash_jax.methods import Method
 from drlhash_jax.training import TrainingRows
@@ -45,6 +46,12 @@ class Run(NamedTuple):
     rows: TrainingRows
     held_out: np.ndarray | None
 
+    def progress(self, stage: str, title: str, total: int) -> terminal.StageProgress:
+        """The bar of a stage, with its place among all stages."""
+        stages = stage_names(self.config)
+        place = stages.index(stage) + 1, len(stages)
+        return terminal.StageProgress(title, total, place=place, shown=runs.is_first_process())
+
     @property
     def devices(self) -> parallel.Devices | None:
         """All devices of the run."""
@@ -69,6 +76,26 @@ class Run(NamedTuple):
     def method(self, num_bits: int) -> Method:
         """The run's method for codes of one length."""
         return self.config.make_method(num_bits)
+
+
+def stage_names(config: RunConfig) -> list[str]:
+    """Names of all stages of a run, in their order."""
+    run = config.run
+
+    def training(bits: int) -> list[str]:
+        return [f"{phase.name}_{bits:03d}" for phase in config.make_method(bits).phases]
+
+    names = training(run.pool_bits)
+    if run.last_stage == "target_codes":
+        return names[:1]
+    if run.last_stage == "encoder":
+        return names
+    if config.reward_codes == "crossfit":
+        names += [f"crossfit_{run.pool_bits:03d}_{fold}" for fold in range(config.reward.num_folds)]
+    for bits in run.bits:
+        names += [f"selection_{bits:03d}_{selector}" for selector in SELECTORS if selector in run.selectors]
+    direct = [bits for bits in run.bits if run.train_direct and bits != run.pool_bits]
+    return names + [name for bits in direct for name in training(bits)]
 
 
 def hold_out_rows(config: RunConfig, num_train: int) -> np.ndarray | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from drlhash_jax import bit_selection, terminal
+from drlhash_jax import bit_selection
 from drlhash_jax.codes import pack_distinct
 from drlhash_jax.errors import UserError
 from drlhash_jax.pipeline.hashing import Hashed, heldout_codes
@@ -56,7 +56,8 @@ def _selectors(run: Run, stage: Callable[[str], str]) -> dict:
     settings = run.config.ppo
 
     def ppo(key: Array, env: bit_selection.EnvParams, num_selected: int, checkpoint: Checkpoint) -> BitSelection:
-        with terminal.StageProgress(f"PPO, {num_selected} of {env.pool_bits} bits", settings.num_updates) as progress:
+        title = f"PPO, {num_selected} of {env.pool_bits} bits"
+        with run.progress(stage("ppo"), title, settings.num_updates) as progress:
 
             def on_call(done: int, metrics: bit_selection.UpdateMetrics) -> None:
                 for row, update in enumerate(range(done - len(metrics.kl), done)):

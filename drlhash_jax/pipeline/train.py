@@ -4,16 +4,17 @@ The one place where the pure stages meet files, configurations and clocks. Every
 of a key that depends on the seed and the stage alone, so a run that was interrupted ends as it would have.
 """
 
+import sys
 from collections.abc import Callable
 
 import ml_collections
 
-from drlhash_jax import runs
+from drlhash_jax import runs, terminal
 from drlhash_jax.config import plain_config
 from drlhash_jax.pipeline import artefacts
 from drlhash_jax.pipeline.hashing import Hashed, before_last_phase, hash_split
 from drlhash_jax.pipeline.load import load_run
-from drlhash_jax.pipeline.run import Run, hold_out_rows
+from drlhash_jax.pipeline.run import Run, hold_out_rows, stage_names
 from drlhash_jax.pipeline.selection import make_reward, reward_codes, select_bits
 
 
@@ -27,7 +28,7 @@ def _select_and_measure(run: Run, pool: Hashed) -> list[dict]:
     env = make_reward(run, codes, run.train_labels[numbers])
     selections = {bits: select_bits(run, env, bits) for bits in run.config.run.bits}
     orders = {
-        str(bits): {name: found["order"][0].tolist() for name, found in by_selector.items()}
+        bits: {name: found["order"][0].tolist() for name, found in by_selector.items()}
         for bits, by_selector in selections.items()
     }
     artefacts.write_selections(run, env, selections)
@@ -91,6 +92,6 @@ def train_and_evaluate(
     with runs.Workdir(workdir, plain_config(config), stop_requested) as directory:
         artefacts.record_start(directory, loaded)
         held_out = hold_out_rows(loaded.config, len(loaded.split.train))
-        return _run_stages(
-            Run(loaded.config, directory, loaded.dataset, loaded.split, loaded.rows, held_out)
-        )
+        if runs.is_first_process():
+            print(terminal.run_line(workdir, stage_names(loaded.config), directory.finished_stages), file=sys.stderr)
+        return _run_stages(Run(loaded.config, directory, loaded.dataset, loaded.split, loaded.rows, held_out))
