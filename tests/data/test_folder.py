@@ -53,7 +53,7 @@ def test_what_is_left_out_is_listed(root, write_image):
         "dog/.a.png": "hidden name",
         "dog/.hidden": "hidden name",
         "dog/notes.txt": "not named like an image",
-        "stray.png": "no class folder",
+        "stray.png": "not a class folder",
     }
 
 
@@ -83,7 +83,7 @@ def test_links_to_folders_are_not_followed(root, tmp_path, write_image):
     (root / "dog/linked").symlink_to(tmp_path / "others")
     out = load(root)
     assert out.classes == ("Zebra", "cat", "dog")
-    assert dict(out.skipped) == {"linked class": "no class folder", "dog/linked": "link to a folder"}
+    assert dict(out.skipped) == {"linked class": "not a class folder", "dog/linked": "link to a folder"}
 
 
 def test_one_file_under_two_names(root):

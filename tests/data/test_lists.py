@@ -50,7 +50,7 @@ def test_wrong_hash_lists(tmp_path, text, words):
 
 
 def test_files_that_are_no_text(tmp_path):
-    refused(read_hash_list, tmp_path / "train.txt", "train.txt", "No such file")
+    refused(read_hash_list, tmp_path / "train.txt", "train.txt", "no such file")
     (tmp_path / "train.txt").write_bytes(b"a.jpg \xff\xfe 0 1")
     refused(read_hash_list, tmp_path / "train.txt", "UTF-8", "byte 6")
 
@@ -117,7 +117,7 @@ def test_lists_that_contradict_each_other(papers):
     written(papers / "train.txt", "images/0.bmp 1 0 0\n")
     refused(load, papers, "train.txt", "3 label columns", "2")
     (papers / "train.txt").unlink()
-    refused(load, papers, "train.txt", "No such file")
+    refused(load, papers, "train.txt", "no such file")
 
 
 def test_links_out_of_the_folder(papers, tmp_path_factory, write_image):

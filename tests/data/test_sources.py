@@ -45,8 +45,22 @@ def test_integer_labels_are_brought_to_int32(dtype):
 @pytest.mark.parametrize("large", [2**31, 2**32, 2**40 + 1])
 def test_labels_beyond_int32_are_not_wrapped(large):
     # 2^32 would become class 0 and 2^31 a negative number, which means "no label".
-    with pytest.raises(UserError, match="mine"):
-        check_dataset(Dataset("mine", FEATURES, np.array([0, large, 1, large], np.int64)))
+    out = check_dataset(Dataset("mine", FEATURES, np.array([0, large, 1, large], np.int64)))
+    assert out.labels.dtype == np.int32 and out.labels.tolist() == [0, 2, 1, 2]
+    assert out.classes == ("0", "1", str(large))
+
+
+def test_class_numbers_that_differ_by_multiples_of_two_to_the_32():
+    out = check_dataset(Dataset("mine", FEATURES, np.array([5, 2**32 + 5, 2 * 2**32 + 5, -7 * 2**32 + 5])))
+    assert out.labels.tolist() == [0, 1, 2, -1]
+    out = check_dataset(Dataset("mine", FEATURES, np.array([2**64 - 1, 2**63, 0, 0], np.uint64)))
+    assert out.labels.tolist() == [2, 1, 0, 0]
+
+
+def test_numbers_of_named_classes_stay():
+    named = Dataset("mine", FEATURES, np.array([0, 2, 2, -3]), classes=("ant", "bee", "cat"))
+    out = check_dataset(named)
+    assert out.labels.tolist() == [0, 2, 2, -1] and out.classes == named.classes
 
 
 def test_unlabelled_rows_are_allowed():
