@@ -19,8 +19,8 @@ from drlhash_jax.data.paths import path_problem, regular_file, shown_path
 from drlhash_jax.errors import UserError
 
 PARTS = ("test", "train", "database")
-_WORD = re.compile(r"\S+")
-_WHOLE_NUMBER = re.compile(r"-?\d+")
+# The whole numbers that end a line, backwards: forwards, a pattern tries every start and takes minutes for long lines.
+_NUMBERS_BACKWARDS = re.compile(r"\s*(?:\d+-?\s+)+")
 # Longer ones are words: Python does not read numbers of thousands of digits.
 _MAX_DIGITS = 18
 
@@ -112,17 +112,12 @@ def _flags(fields: list[str], where: str) -> np.ndarray:
 
 
 def _split_hash_line(line: str) -> tuple[str, list[str]] | None:
-    """A path, in which spaces may occur, and the whole numbers after it; None where there is nothing like that.
-
-    From the end, one word at a time: a pattern for the whole line tries every start and takes seconds.
-    """
-    words = list(_WORD.finditer(line))
-    last = len(words) - 1
-    while last > 0 and _WHOLE_NUMBER.fullmatch(words[last][0]):
-        last -= 1
-    if last < 0 or last == len(words) - 1 or words[0].start() > 0:
+    """A path, in which spaces may occur, and the whole numbers after it; None where there is nothing like that."""
+    numbers = _NUMBERS_BACKWARDS.match(line[::-1])
+    name = line[: -numbers.end()] if numbers else ""
+    if not name or name[0].isspace():
         return None
-    return line[: words[last].end()], [word[0] for word in words[last + 1 :]]
+    return name, line[len(name) :].split()
 
 
 def read_hash_list(path: Path) -> LabelledFiles:

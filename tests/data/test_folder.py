@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from drlhash_jax.data import load_dataset
+from drlhash_jax.data import load_dataset, notices
 from drlhash_jax.errors import UserError
 
 
@@ -62,6 +62,11 @@ def test_empty_class(root):
     refused(root, "emu", "no image")
     (root / "emu/.keep").write_text("")
     refused(root, "emu", "no image")
+
+    refused(root, "--config.data.allow_empty_class=True")
+    out = load(root, allow_empty_class=True)
+    assert out.classes == ("Zebra", "cat", "dog", "emu") and out.labels.tolist() == [0, 1, 1, 2, 2]
+    assert notices(out)[-1] == "1 class has no rows: emu."
 
 
 def test_too_few_classes(root, tmp_path):

@@ -208,6 +208,24 @@ def test_named_protocols_ignore_the_configured_numbers():
     assert find_protocol(ProtocolSettings("C-54", 1, 2, True)) == ("C-54", PROTOCOLS["C-54"])
 
 
+def test_settings_are_checked():
+    assert ProtocolSettings.from_config({"query": 3, "source": "digits"}) == ProtocolSettings("balanced", 3, 50, False)
+    for changes, words in {
+        (("protocol", "C54"),): "data.protocol=C54: choose one of .*did you mean C-54",
+        (("query", 0),): "data.query=0: must be a number from 1",
+        (("train", 10**20),): "data.train=1000.*must be a number from 1",
+        (("train_in_database", 1),): "data.train_in_database=1: must be of type bool",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            ProtocolSettings.from_config(dict(changes), "data.")
+
+
+def test_classes_are_named_where_they_have_names():
+    dataset = SMALL._replace(classes=("ant", "bee"))
+    with pytest.raises(UserError, match="class ant has 4"):
+        configured("balanced", 2, 3, True, dataset)
+
+
 def test_too_few_rows():
     # Class 0 has 4 rows.
     with pytest.raises(UserError, match="needs 5 rows per class, class 0 has 4"):

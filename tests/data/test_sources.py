@@ -95,6 +95,65 @@ def test_row_of_a_bad_number_is_named(bad):
     refused(Dataset("mine", features, LABELS), "2 rows", "row 2")
 
 
+def test_messages_name_the_flags_and_files(tmp_path):
+    flags = "--config.data.path=x.npy", "--config.data.labels_path=y.npy"
+    refused(Dataset("x", FEATURES, LABELS[:3]), "x: 4 rows", "3 rows of labels: give")
+    with pytest.raises(UserError, match=f"{flags[0]}: 4 rows of inputs, but 3 rows of labels in {flags[1]}"):
+        check_dataset(Dataset("x", FEATURES, LABELS[:3]), *flags)
+    with pytest.raises(UserError, match=f"{flags[0]}: features of 4 rows hold NaN"):
+        check_dataset(Dataset("x", FEATURES * np.nan, LABELS), *flags)
+    for labels in (LABELS * 0, LABELS * 0.5, MULTI_HOT * 2):
+        with pytest.raises(UserError, match=f"{flags[1]}: "):
+            check_dataset(Dataset("x", FEATURES, labels), *flags)
+    features, labels = tmp_path / "x.npy", tmp_path / "y.npy"
+    np.save(features, FEATURES * np.nan)
+    np.save(labels, LABELS)
+    with pytest.raises(UserError, match=f"--config.data.path={features}: features of 4 rows hold NaN"):
+        load_dataset("embeddings", str(features), labels_path=str(labels))
+    np.save(labels, LABELS[:3])
+    with pytest.raises(UserError, match=f"{features}: 4 rows.*3 rows of labels in --config.data.labels_path={labels}"):
+        load_dataset("embeddings", str(features), labels_path=str(labels))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, np.uint8])
+def test_types_of_features(dtype):
+    features = FEATURES.astype(dtype)
+    out = check_dataset(Dataset("mine", features, LABELS))
+    if dtype in (np.float16, np.float32):
+        assert out.inputs is features
+    else:
+        assert out.inputs.dtype == np.float32 and out.inputs.tolist() == FEATURES.tolist()
+
+
+def test_numbers_beyond_float32_are_named(recwarn):
+    features = FEATURES.copy()
+    features[1, 1] = 1e300
+    refused(Dataset("mine", features, LABELS), "1 rows", "row 1")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("shape", [(4, 0), (4, 0, 5, 3), (4, 5, 5, 0)])
+def test_rows_without_values_are_refused(shape):
+    inputs = np.zeros(shape, np.float32 if len(shape) == 2 else np.uint8)
+    refused(Dataset("mine", inputs, LABELS), "mine", str(shape), "no value per row")
+
+
+@pytest.mark.parametrize(
+    ("source", "field", "value", "words"),
+    [
+        ("digit", "path", "", ["--config.data.source=digit", "did you mean digits?"]),
+        ("digits", "image_size", 0, ["--config.data.image_size=0", "from 1"]),
+        ("digits", "cache", "pixels.bin", ["--config.data.cache=pixels.bin", ".npy"]),
+        ("digits", "max_skipped", float("nan"), ["--config.data.max_skipped=nan"]),
+        ("digits", "allow_empty_class", 1, ["--config.data.allow_empty_class=1", "bool"]),
+    ],
+)
+def test_wrong_settings(source, field, value, words):
+    with pytest.raises(UserError) as caught:
+        load_dataset(source, **{field: value})
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
 def test_row_counts_must_match():
     refused(Dataset("mine", FEATURES, LABELS[:3]), "mine", "4 rows of inputs", "3 rows of labels")
 
