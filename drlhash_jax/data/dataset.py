@@ -102,7 +102,8 @@ def _check_labels(dataset: Dataset, where: str) -> Dataset:
         )
     if labels.ndim == 2:
         if not np.isin(labels, (0, 1)).all():
-            raise UserError(f"{where}: multi-hot labels hold values other than 0 and 1")
+            hint = "; give class numbers as one axis [N]" if labels.shape[1] == 1 else ""
+            raise UserError(f"{where}: multi-hot labels hold values other than 0 and 1{hint}")
         num_classes = int((labels != 0).any(axis=0).sum())
         labels = labels.astype(np.uint8)
     else:
@@ -110,7 +111,8 @@ def _check_labels(dataset: Dataset, where: str) -> Dataset:
         # Numbers of named classes are places in the list of names.
         labels, classes = (np.maximum(labels, -1).astype(np.int32), classes) if classes else _number_classes(labels)
     if num_classes < 2:
-        raise UserError(f"{where}: the labels hold {num_classes} class; hashing by labels needs at least 2")
+        held = "1 class" if num_classes == 1 else f"{num_classes} classes"
+        raise UserError(f"{where}: the labels hold {held}; hashing by labels needs at least 2")
     return dataset._replace(labels=labels, classes=classes)
 
 
@@ -121,9 +123,8 @@ def _check_finite(where: str, features: np.ndarray) -> None:
     )
     if len(bad_rows):
         listed = ", ".join(map(str, bad_rows[:_NAMED_ROWS])) + (", ..." if len(bad_rows) > _NAMED_ROWS else "")
-        raise UserError(
-            f"{where}: features of {len(bad_rows)} rows hold NaN or infinity: row {listed}; mend or leave out these"
-        )
+        count = "1 row" if len(bad_rows) == 1 else f"{len(bad_rows)} rows"
+        raise UserError(f"{where}: NaN or infinity in the features of {count}: row {listed}; mend or leave them out")
 
 
 def _check_inputs(inputs: np.ndarray, where: str) -> np.ndarray:

@@ -65,7 +65,11 @@ def load_folder(settings: DataSettings) -> Dataset:
         raise UserError(f"--config.data.path={root}: no such folder")
     ignored: list[Skipped] = []
     classes = []
-    for entry in sorted(root.iterdir()):
+    try:
+        entries = sorted(root.iterdir())
+    except OSError as error:
+        raise UserError(f"--config.data.path={root} cannot be read: {error.strerror}") from error
+    for entry in entries:
         if entry.name.startswith("."):
             ignored.append(Skipped(_printable(entry.name), "hidden name"))
         elif not entry.is_dir() or entry.is_symlink():
@@ -74,7 +78,7 @@ def load_folder(settings: DataSettings) -> Dataset:
             classes.append(entry.name)
     if len(classes) < 2:
         raise UserError(
-            f"--config.data.path={root} has {len(classes)} sub-folders: needs one for every class, at least 2"
+            f"--config.data.path={root}: {len(classes)} sub-folders found; needs one for every class, at least 2"
         )
     names, labels = [], []
     for number, name in enumerate(classes):

@@ -39,7 +39,8 @@ class Header(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says, for the end of a message: without line breaks, and cut."""
     text = " ".join(str(error).split())[:200]
     return text or type(error).__name__
 
@@ -63,7 +64,7 @@ def read_header(file: BinaryIO, where: str) -> Header:
             shape, fortran_order, dtype = read(file)
     except Exception as error:
         # A header is a Python literal, and what Python raises on crafted ones is anything up to MemoryError.
-        raise UserError(f"{where} is not a .npy array: {_one_line(error)}") from error
+        raise UserError(f"{where} is not a .npy array: {one_line(error)}") from error
     if dtype.hasobject or dtype.names or dtype.kind not in "fiub":
         raise UserError(f"{where} holds {str(dtype)[:80]}: give numbers (objects are never unpickled)")
     whole = all(type(length) is int and length >= 0 for length in shape)
@@ -150,7 +151,9 @@ def open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
         raise
     except Exception as error:
         # zipfile lets through what its decompressors raise (zlib.error, LZMAError, OSError, EOFError, struct.error).
-        raise UserError(f"{path} cannot be read as an .npz file, it is damaged or none: {_one_line(error)}") from error
+        raise UserError(
+            f"{path} cannot be read as an .npz file (damaged, or another kind?): {one_line(error)}"
+        ) from error
 
 
 def npz_keys(archive: zipfile.ZipFile) -> list[str]:

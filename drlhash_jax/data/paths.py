@@ -16,7 +16,7 @@ def path_problem(path: str) -> str:
     try:
         content = path.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return "it holds half a character"
+        return "it holds half of a character (a lone surrogate)"
     if b"\0" in content:
         return "it holds a NUL character"
     longest = max(map(len, content.replace(b"\\", b"/").split(b"/")))

@@ -155,6 +155,11 @@ def find_protocol(settings: ProtocolSettings) -> tuple[str, Protocol]:
     return full_name, CONFIGURED[name](query, train, in_database)
 
 
+def _remedy(name: str) -> str:
+    """What to do where rows are too few; the numbers of named protocols cannot be changed."""
+    return "" if name in PROTOCOLS else ": lower --config.data.query or --config.data.train"
+
+
 def _balanced_rows(dataset: Dataset, protocol: ClassBalanced, rng: np.random.Generator, name: str):
     labels = dataset.labels
     if labels.ndim != 1:
@@ -165,7 +170,8 @@ def _balanced_rows(dataset: Dataset, protocol: ClassBalanced, rng: np.random.Gen
         needed = protocol.query + protocol.train
         if len(rows) < needed:
             called = dataset.classes[label] if dataset.classes else label
-            raise UserError(f"protocol {name} needs {needed} rows per class, class {called} has {len(rows)}")
+            found = f"class {called} has {len(rows)}{_remedy(name)}"
+            raise UserError(f"protocol {name} needs {needed} rows per class, {found}")
         query.append(rows[: protocol.query])
         train.append(rows[protocol.query : needed])
     return np.sort(np.concatenate(query)), np.sort(np.concatenate(train))
@@ -181,7 +187,8 @@ def _concept_rows(labels: np.ndarray, protocol: ConceptBalanced, rng: np.random.
         for concept in np.argsort(labels.sum(axis=0), kind="stable"):
             rows = rng.permutation(np.flatnonzero(free & (labels[:, concept] != 0)))[:count]
             if len(rows) < count:
-                raise UserError(f"protocol {name} needs {count} more rows of concept {concept}, {len(rows)} are left")
+                found = f"{len(rows)} are left{_remedy(name)}"
+                raise UserError(f"protocol {name} needs {count} more rows of concept {concept}, {found}")
             free[rows] = False
             drawn.append(rows)
         parts.append(np.sort(np.concatenate(drawn)))
@@ -191,7 +198,7 @@ def _concept_rows(labels: np.ndarray, protocol: ConceptBalanced, rng: np.random.
 def _random_rows(num_rows: int, protocol: RandomRows, rng: np.random.Generator, name: str):
     needed = protocol.query + protocol.train
     if num_rows < needed:
-        raise UserError(f"protocol {name} needs {needed} rows, the dataset has {num_rows}")
+        raise UserError(f"protocol {name} needs {needed} rows, the dataset has {num_rows}{_remedy(name)}")
     rows = rng.permutation(num_rows)
     return np.sort(rows[: protocol.query]), np.sort(rows[protocol.query : needed])
 
@@ -208,7 +215,7 @@ def _draw(dataset: Dataset, name: str, protocol: Protocol, seed: int) -> Split:
     left_out = query if protocol.train_in_database else np.concatenate([query, train])
     database = np.setdiff1d(np.arange(num_rows), left_out)
     if not len(database):
-        raise UserError(f"protocol {name} leaves no row of {dataset.name} for the database")
+        raise UserError(f"protocol {name} leaves no row of {dataset.name} for the database{_remedy(name)}")
     return Split(name, query, train, database)
 
 

@@ -101,7 +101,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 def _tensors(value: object) -> dict[str, Tensor]:
     """The file's object as tensors by name."""
     if type(value) is not dict or not value:
-        raise UserError("it holds no dictionary of tensors (save the model's state_dict())")
+        raise UserError("it is not a dictionary of tensors (save the model's state_dict())")
     others = [str(name)[:80] for name, each in value.items() if type(each) is not Tensor or type(name) is not str]
     if others:
         raise UserError(f"not tensors: {', '.join(others[:5])} (save the model's state_dict() alone)")

@@ -228,7 +228,7 @@ def test_classes_are_named_where_they_have_names():
 
 def test_too_few_rows():
     # Class 0 has 4 rows.
-    with pytest.raises(UserError, match="needs 5 rows per class, class 0 has 4"):
+    with pytest.raises(UserError, match="needs 5 rows per class, class 0 has 4: lower --config.data.query"):
         configured("balanced", 2, 3, True)
     with pytest.raises(UserError, match="needs 12 rows.*has 11"):
         configured("random", 6, 6, True)

@@ -90,7 +90,7 @@ def test_labels_alone():
 def test_row_of_a_bad_number_is_named(bad):
     features = FEATURES.copy()
     features[2, 1] = bad
-    refused(Dataset("mine", features, LABELS), "mine", "1 rows", "NaN", "row 2")
+    refused(Dataset("mine", features, LABELS), "mine", "1 row", "NaN", "row 2")
     features[3, 0] = bad
     refused(Dataset("mine", features, LABELS), "2 rows", "row 2")
 
@@ -100,7 +100,7 @@ def test_messages_name_the_flags_and_files(tmp_path):
     refused(Dataset("x", FEATURES, LABELS[:3]), "x: 4 rows", "3 rows of labels: give")
     with pytest.raises(UserError, match=f"{flags[0]}: 4 rows of inputs, but 3 rows of labels in {flags[1]}"):
         check_dataset(Dataset("x", FEATURES, LABELS[:3]), *flags)
-    with pytest.raises(UserError, match=f"{flags[0]}: features of 4 rows hold NaN"):
+    with pytest.raises(UserError, match=f"{flags[0]}: NaN or infinity in the features of 4 rows"):
         check_dataset(Dataset("x", FEATURES * np.nan, LABELS), *flags)
     for labels in (LABELS * 0, LABELS * 0.5, MULTI_HOT * 2):
         with pytest.raises(UserError, match=f"{flags[1]}: "):
@@ -108,7 +108,7 @@ def test_messages_name_the_flags_and_files(tmp_path):
     features, labels = tmp_path / "x.npy", tmp_path / "y.npy"
     np.save(features, FEATURES * np.nan)
     np.save(labels, LABELS)
-    with pytest.raises(UserError, match=f"--config.data.path={features}: features of 4 rows hold NaN"):
+    with pytest.raises(UserError, match=f"--config.data.path={features}: NaN or infinity in the features of 4 rows"):
         load_dataset("embeddings", str(features), labels_path=str(labels))
     np.save(labels, LABELS[:3])
     with pytest.raises(UserError, match=f"{features}: 4 rows.*3 rows of labels in --config.data.labels_path={labels}"):
@@ -128,7 +128,7 @@ def test_types_of_features(dtype):
 def test_numbers_beyond_float32_are_named(recwarn):
     features = FEATURES.copy()
     features[1, 1] = 1e300
-    refused(Dataset("mine", features, LABELS), "1 rows", "row 1")
+    refused(Dataset("mine", features, LABELS), "1 row", "row 1")
     assert not recwarn.list
 
 
@@ -171,6 +171,10 @@ def test_one_class_is_too_few(labels):
 )
 def test_other_labels_are_refused(labels):
     refused(Dataset("mine", FEATURES, labels), "mine", "labels are", str(labels.dtype), str(labels.shape))
+
+
+def test_class_numbers_in_a_column():
+    refused(Dataset("mine", FEATURES, np.array([[0], [1], [2], [1]])), "mine", "one axis [N]")
 
 
 @pytest.mark.parametrize("value", [2, -1])
