@@ -1,11 +1,11 @@
 """Datasets by name and the protocols that split them."""
 
 from drlhash_jax.data.benchmarks import data_file
-from drlhash_jax.data.dataset import Dataset, DataSettings, check_dataset
+from drlhash_jax.data.dataset import Dataset, DataSettings
 from drlhash_jax.data.embeddings import read_array, split_address
 from drlhash_jax.data.facts import input_digest, notices
 from drlhash_jax.data.image_store import load_images
-from drlhash_jax.data.images import ImageSpec, Skipped, UnreadableImageError, decode_image
+from drlhash_jax.data.images import ImageSpec, decode_image
 from drlhash_jax.data.npy_files import check_unfolding, read_npy
 from drlhash_jax.data.paths import regular_file
 from drlhash_jax.data.protocols import (
@@ -17,7 +17,7 @@ from drlhash_jax.data.protocols import (
     make_split,
     split_digest,
 )
-from drlhash_jax.data.row_view import RowView, select_rows
+from drlhash_jax.data.row_view import select_rows
 from drlhash_jax.data.sources import SOURCES, load_dataset
 
 __all__ = [
@@ -28,11 +28,7 @@ __all__ = [
     "Dataset",
     "ImageSpec",
     "ProtocolSettings",
-    "RowView",
-    "Skipped",
     "Split",
-    "UnreadableImageError",
-    "check_dataset",
     "check_unfolding",
     "data_file",
     "decode_image",

@@ -55,20 +55,13 @@ def _check_targets(root: Path, names: list[str]) -> None:
         seen[target] = name
 
 
-def load_folder(settings: DataSettings) -> Dataset:
-    """A folder with one sub-folder of images for every class; classes are numbered in sorted order.
-
-    Hidden names, files that are not named like images and files beside the class folders are left out and listed.
-    """
-    root = Path(needed_path(settings, "folder", "a folder with one sub-folder of images for every class"))
-    if not root.is_dir():
-        raise UserError(f"--config.data.path={root}: no such folder")
-    ignored: list[Skipped] = []
-    classes = []
+def _class_folders(root: Path, ignored: list[Skipped]) -> list[str]:
+    """Names of the sub-folders, sorted; what else there is goes to `ignored`."""
     try:
         entries = sorted(root.iterdir())
     except OSError as error:
         raise UserError(f"--config.data.path={root} cannot be read: {error.strerror}") from error
+    classes = []
     for entry in entries:
         if entry.name.startswith("."):
             ignored.append(Skipped(_printable(entry.name), "hidden name"))
@@ -80,6 +73,23 @@ def load_folder(settings: DataSettings) -> Dataset:
         raise UserError(
             f"--config.data.path={root}: {len(classes)} sub-folders found; needs one for every class, at least 2"
         )
+    return classes
+
+
+def load_folder(settings: DataSettings) -> Dataset:
+    """A folder with one sub-folder of images for every class; classes are numbered in sorted order.
+
+    Hidden names, files that are not named like images and files beside the class folders are left out and listed.
+
+    Raises:
+      UserError: no such folder, too few classes, a class without images (unless they are allowed), links that lead
+        out of the folder, or one file under two names.
+    """
+    root = Path(needed_path(settings, "folder", "a folder with one sub-folder of images for every class"))
+    if not root.is_dir():
+        raise UserError(f"--config.data.path={root}: no such folder")
+    ignored: list[Skipped] = []
+    classes = _class_folders(root, ignored)
     names, labels = [], []
     for number, name in enumerate(classes):
         found = _class_files(root, name, ignored)
@@ -91,12 +101,5 @@ def load_folder(settings: DataSettings) -> Dataset:
         names += found
         labels += [number] * len(found)
     _check_targets(root, names)
-    return image_dataset(
-        root.resolve().name,
-        root,
-        names,
-        np.array(labels, np.int32),
-        settings,
-        classes=tuple(map(_printable, classes)),
-        ignored=tuple(ignored),
-    )
+    shown, numbers = tuple(map(_printable, classes)), np.array(labels, np.int32)
+    return image_dataset(root.resolve().name, root, names, numbers, settings, classes=shown, ignored=tuple(ignored))

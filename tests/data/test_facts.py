@@ -6,8 +6,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from drlhash_jax.data import Dataset, Skipped, check_dataset, input_digest, load_dataset, notices
+from drlhash_jax.data import Dataset, input_digest, load_dataset, notices
+from drlhash_jax.data.dataset import check_dataset
 from drlhash_jax.data.digests import array_digest
+from drlhash_jax.data.images import Skipped
 from drlhash_jax.data.row_view import RowView
 
 FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)

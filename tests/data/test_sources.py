@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from drlhash_jax.data import Dataset, check_dataset, load_dataset
+from drlhash_jax.data import Dataset, load_dataset
+from drlhash_jax.data.dataset import check_dataset
 from drlhash_jax.errors import UserError
 
 # Sources that read the shared benchmark files.
