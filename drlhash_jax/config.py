@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from drlhash_jax.bit_selection import SELECTORS, PPOSettings, RewardSettings
-from drlhash_jax.data import DataSettings, ProtocolSettings, SourceSettings
+from drlhash_jax.data import SOURCES, DataSettings, ProtocolSettings
 from drlhash_jax.encoders import ENCODERS, EncoderSettings, hashable_options
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import METHODS, Ingredients, Method
@@ -46,8 +46,12 @@ class RunSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSection(SourceSettings, DataSettings, ProtocolSettings):
+class DataSection(DataSettings, ProtocolSettings):
     """The data of a run: where they come from, how they are read, and how they are split."""
+
+    source: str = setting(
+        "digits", "dataset, or the layout of your own, see drlhash_jax/data/sources.py", choices=tuple(SOURCES)
+    )
 
 
 # Section of the configuration -> the settings that it holds; "" for the fields at the top.

@@ -1,6 +1,5 @@
 """Datasets by name: the index of everything that can be read."""
 
-import dataclasses
 from collections.abc import Callable
 
 from drlhash_jax.data.benchmarks import (
@@ -20,7 +19,8 @@ from drlhash_jax.data.folder import load_folder
 from drlhash_jax.data.idx import load_idx
 from drlhash_jax.data.lists import load_csv, load_jsonl, load_lists
 from drlhash_jax.data.nuswide import load_nuswide21, load_nuswide81
-from drlhash_jax.settings import Settings, setting
+from drlhash_jax.errors import UserError
+from drlhash_jax.settings import near
 
 SOURCES: dict[str, Callable[[DataSettings], Dataset]] = {
     "arrays": load_arrays,
@@ -45,23 +45,24 @@ SOURCES: dict[str, Callable[[DataSettings], Dataset]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class SourceSettings(Settings):
-    """Which dataset; part of `config.data`."""
-
-    source: str = setting("digits", "dataset, or the layout of your own, see drlhash_jax/data/sources.py", choices=tuple(SOURCES))
-
-
-def load_dataset(settings: DataSettings) -> Dataset:
+def load_dataset(source: str, path: str = "", **settings) -> Dataset:
     """Loads and checks a dataset.
 
     Args:
-      settings: DataSettings that are SourceSettings as well.
+      source: a key of `SOURCES`.
+      path: file or folder to read, for sources that need one.
+      **settings: other fields of `DataSettings`.
 
     Returns:
       Dataset.
 
     Raises:
-      UserError: see `check_dataset` and the source.
+      UserError: no such source; see `DataSettings`, the source and `check_dataset`.
     """
-    return check_dataset(SOURCES[settings.source](settings))
+    if source not in SOURCES:
+        known = ", ".join(SOURCES)
+        raise UserError(f"--config.data.source={source}: choose one of {known}{near(source, list(SOURCES))}")
+    checked = DataSettings(path=path, **settings).checked("--config.data.")
+    inputs_from = f"--config.data.path={path}" if path else ""
+    labels_from = f"--config.data.labels_path={checked.labels_path}" if checked.labels_path else ""
+    return check_dataset(SOURCES[source](checked), inputs_from, labels_from)

@@ -1,5 +1,6 @@
 """What a run reads, and checks, before it writes anything."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -61,7 +62,8 @@ def load_run(config: ml_collections.ConfigDict) -> Loaded:
     settings = load(config)
     devices = parallel.find_devices(settings.run.parallel)
     check_against_devices(settings, devices.mesh.size)
-    dataset = data.load_dataset(settings.data)
+    how = {field.name: getattr(settings.data, field.name) for field in dataclasses.fields(data.DataSettings)}
+    dataset = data.load_dataset(settings.data.source, **how)
     split = data.make_split(dataset, *data.find_protocol(settings.data), settings.run.seed)
     check_against_data(settings, dataset.inputs, len(split.train), dataset.image_spec is not None)
     inputs = None if dataset.inputs is None else data.select_rows(dataset.inputs, split.train)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import ml_collections
 
-from drlhash_jax import runs, terminal
+from drlhash_jax import data, runs, terminal
 from drlhash_jax.config import plain_config
 from drlhash_jax.pipeline import artefacts
 from drlhash_jax.pipeline.hashing import Hashed, before_last_phase, hash_split
@@ -89,7 +89,13 @@ def train_and_evaluate(
       RunStoppedError: a stop was requested; what is done is saved.
     """
     loaded = load_run(config)
-    with runs.Workdir(workdir, plain_config(config), stop_requested) as directory:
+    if runs.is_first_process():
+        for line in data.notices(loaded.dataset):
+            print(f"{loaded.dataset.name}: {line}", file=sys.stderr)
+    inputs = data.input_digest(loaded.dataset)
+    if loaded.weights:
+        inputs |= {"weights": loaded.weights["sha256"]}
+    with runs.Workdir(workdir, plain_config(config), stop_requested, inputs=inputs) as directory:
         artefacts.record_start(directory, loaded)
         held_out = hold_out_rows(loaded.config, len(loaded.split.train))
         if runs.is_first_process():
