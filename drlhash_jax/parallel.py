@@ -140,7 +140,7 @@ def _gather_forward(x, axis_name):
 
 
 def _gather_backward(axis_name, _, cotangent):
-    return (vary(local_rows(total(cotangent, axis_name), axis_name), axis_name),)
+    return (local_rows(total(cotangent, axis_name), axis_name),)
 
 
 differentiable_gather.defvjp(_gather_forward, _gather_backward)
