@@ -117,7 +117,7 @@ exit "$CODE"
 # Python on the host: "-m venv" makes an environment whose pip does nothing, and whose python is the program.
 PYTHON = """#!/bin/bash
 mkdir -p .venv/bin
-cp "$(command -v true)" .venv/bin/pip
+cp "$(type -P true)" .venv/bin/pip
 cp "$(dirname "$0")/program" .venv/bin/python
 """
 
