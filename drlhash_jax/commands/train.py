@@ -21,7 +21,6 @@ from drlhash_jax.commands.processes import Told, join_processes
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
-    lock_config=True,
     help_string="Configuration: a file, FILE:ARGUMENT for one that takes an argument, or the name of one that comes "
     "with the package. Default: digits. --config.FIELD=VALUE overrides a field; RUN/config.json lists all.",
 )
@@ -75,7 +74,7 @@ def run() -> None:
     python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
     # Before anything asks JAX for devices; its modules are already loaded, since a configuration imports them.
     join_processes(Told(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value), _DISTRIBUTED.value, os.environ)
-    # Imported here: --help and a wrong flag are answered without waiting for it.
+    # Imported here: --help is answered without waiting for it.
     import jax
 
     from drlhash_jax import terminal
@@ -85,8 +84,9 @@ def run() -> None:
     address, overrides = config_flags.get_config_filename(flag), config_flags.get_override_values(flag)
     workdir = _WORKDIR.value or default_workdir(address, overrides)
     config = _CONFIG.value
-    # A flag gives several words as one.
-    config.selectors = tuple(",".join(config.selectors).split(","))
+    if "selectors" in config:
+        # A flag gives several words as one.
+        config.selectors = tuple(",".join(config.selectors).split(","))
     with terminal.StopSignals() as signals:
         rows = train_and_evaluate(config, workdir, stop_requested=lambda: signals.received)
     if jax.process_index() != 0:
