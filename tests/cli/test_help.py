@@ -106,6 +106,16 @@ def test_a_signal_while_modules_load_is_one_line(number, tmp_path):
     assert (process.returncode, errors) == (75, f"drlhash_jax: {number.name}: stopped\n")
 
 
+@pytest.mark.parametrize("command", ["eval", "report"])
+def test_flags_are_answered_without_array_libraries(command):
+    program = (
+        f"import sys, drlhash_jax.commands.dispatch, drlhash_jax.commands.{command}\n"
+        "print(*[name for name in ('jax', 'numpy', 'ml_collections') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and done.stdout.split() == []
+
+
 def test_signals_are_heard_before_anything_large_is_imported():
     program = "import sys, drlhash_jax.main\nprint(*[name for name in ('absl', 'numpy', 'jax') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=os.environ)
