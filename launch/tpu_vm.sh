@@ -23,8 +23,9 @@ case "$workdir" in
   *) remote=drlhash_jax/$workdir target=$(dirname "$workdir") ;;
 esac
 
-archive=$(mktemp --suffix=.tar.gz)
-trap 'rm -f "$archive"' EXIT
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+archive=$folder/drlhash_jax.tar.gz
 # A commit of what is changed but not committed, which no branch gets; empty if there is none.
 changed=$(git -c user.name=launch -c user.email=launch@localhost stash create)
 git archive --format=tar.gz --output="$archive" "${changed:-HEAD}"

@@ -1,6 +1,6 @@
 """Help of the program and of every command, and what is answered before any work begins."""
 
-import importlib
+import importlib.util
 import os
 import signal
 import subprocess
