@@ -36,7 +36,7 @@ class Effort(NamedTuple):
 # Features; images and a network from scratch; images and a published network of which the last layer is trained.
 FEATURES = Effort(train=20_000, batch_size=128, steps=800, epochs=(10, 40), many_rows=20_001)
 SCRATCH = Effort(train=5_000, batch_size=64, steps=2_400, epochs=(10, 40), many_rows=1_000)
-PUBLISHED = Effort(train=5_000, batch_size=64, steps=400, epochs=(5, 15), many_rows=1_000)
+PUBLISHED = Effort(train=2_000, batch_size=64, steps=200, epochs=(4, 8), many_rows=100)
 
 
 class Sizes(NamedTuple):
