@@ -108,14 +108,14 @@ def stage_2(arrays, axis_name):
 
 
 def pairs(arrays, axis_name):
-    """A loss over the pairs of a batch that devices share: value and raw gradient by `differentiable_gather`."""
+    """A loss over the pairs of a batch that devices share: value and raw gradient by `gather_rows`."""
     x = jnp.asarray(arrays["inputs"][:16])
     same = (arrays["labels"][:16, None] == arrays["labels"][:16]).astype(jnp.float32)
     weight = jax.random.normal(jax.random.key(11), (7, 3))
 
     def share_of_loss(weight, rows, same):
         z = jnp.tanh(rows @ weight)
-        everyone = parallel.differentiable_gather(z, axis_name)
+        everyone = parallel.gather_rows(z, axis_name)
         return jnp.sum((z @ everyone.T - same) ** 2) / 256.0
 
     rows, same = parallel.local_rows((x, same), axis_name)
@@ -192,9 +192,16 @@ def without_vary(arrays, *, axis_name):
         return stage_2(arrays, axis_name)
 
 
-def without_differentiable_gather(arrays, *, axis_name):
-    """Pairs with the derivative of a plain gather."""
-    with mock.patch.object(parallel, "differentiable_gather", parallel.gather_rows):
+def with_own_cotangent(arrays, *, axis_name):
+    """Pairs with a gather that passes back to a device what its own share of the loss says, and no other."""
+    gather = parallel.gather_rows
+
+    @jax.custom_vjp
+    def own(x):
+        return parallel.vary(gather(x, axis_name), axis_name)
+
+    own.defvjp(lambda x: (own(x), None), lambda _, cotangent: (parallel.local_rows(cotangent, axis_name),))
+    with mock.patch.object(parallel, "gather_rows", lambda x, axis_name: own(x)):
         return pairs(arrays, axis_name)
 
 
@@ -209,7 +216,7 @@ BODIES = {
     "images": images,
     "stage_2": lambda arrays, *, axis_name: stage_2(arrays, axis_name),
     "without_vary": without_vary,
-    "without_differentiable_gather": without_differentiable_gather,
+    "with_own_cotangent": with_own_cotangent,
     "without_differentiable_total": without_differentiable_total,
 }
 

@@ -93,5 +93,8 @@ def run() -> None:
         return
     if rows:
         terminal.print_table(terminal.results_table(rows))
+        print(*terminal.legend_lines(rows), *terminal.difference_lines(rows), sep="\n")
     written = sorted(path for path in Path(workdir).iterdir() if not path.name.startswith("."))
     print("written:", *(f"  {path}{'/' if path.is_dir() else ''}" for path in written), sep="\n")
+    if rows:
+        print(*terminal.next_step_lines(workdir), sep="\n")
