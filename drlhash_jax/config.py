@@ -16,7 +16,7 @@ from drlhash_jax.encoders import ENCODERS, EncoderSettings, hashable_options
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import METHODS, Ingredients, Method
 from drlhash_jax.parallel import WRAPPERS
-from drlhash_jax.settings import Settings, near, setting
+from drlhash_jax.settings import Settings, near, setting, shown
 from drlhash_jax.training import TrainingSettings
 
 LAST_STAGES = ("target_codes", "encoder", "selection")
@@ -197,8 +197,7 @@ def _check_lengths(run: RunSettings) -> None:
         raise UserError("bits is empty: give the code lengths to select, e.g. --config.bits=16,32")
     for bits in run.bits:
         if isinstance(bits, bool) or not isinstance(bits, int) or not 0 < bits <= run.pool_bits:
-            shown = str(bits)[:20]
-            raise UserError(f"bits={shown}: a selected length must be an integer from 1 to pool_bits={run.pool_bits}")
+            raise UserError(f"bits={shown(bits)}: a selected length must be an integer from 1 to pool_bits={run.pool_bits}")
     if len(set(run.bits)) < len(run.bits):
         raise UserError(f"bits={','.join(map(str, run.bits))}: each length once")
 

@@ -53,8 +53,10 @@ def _check_parameters(model: Model, folder: str | Path) -> None:
     try:
         logits = jax.eval_shape(model.method.logits, model.params, jax.ShapeDtypeStruct(shape, jnp.float32))
     except (FlaxError, KeyError, TypeError, ValueError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{folder} is not a saved model: its parameters do not fit its description ({reason})") from error
+        reason = str(error).splitlines()[0].split(" (http")[0]
+        raise UserError(
+            f"{folder} is not a saved model: its parameters do not fit its description of {model.num_bits} bits ({reason})"
+        ) from error
     if logits.shape[1] != model.num_bits:
         raise UserError(
             f"{folder} is not a saved model: model.json has {model.num_bits} bits, params.safetensors {logits.shape[1]}"
