@@ -9,8 +9,8 @@ With relaxed codes Z = tanh(V) and S = 2 min(Y Y^T, 1) - 1,
     ||Z Z^T - K S||^2 = ||Z^T Z||^2 - 2 K <S, Z Z^T> + n^2 K^2,
 
 and needs no n x n matrix: rows of one label set g share their row of S, so <S, Z Z^T> = <S_G, M M^T> with the sums
-M_g of Z over the set. For disjoint sets (every row has one label) S_G = 2 I - 1 1^T and the cost is linear in n; otherwise it
-is quadratic in the number of distinct sets only. Neither ever holds S.
+M_g of Z over the set. For disjoint sets (every row has one label) S_G = 2 I - 1 1^T and the cost is linear in n;
+otherwise it is quadratic in the number of distinct sets only. Neither ever holds S.
 
 Several devices divide the rows of Z: an argument ``axis_name`` names their axis, z and its labels are then this
 device's rows, and the loss is the same on all devices. Rows are filled up to a multiple of the number of devices with

@@ -105,7 +105,7 @@ def test_exact_equals_dense_with_many_classes(labels):
 
 @pytest.mark.parametrize("num_sets", [129, 5000])
 def test_exact_loss_of_a_million_rows_with_a_dominant_set(num_sets):
-    # Nine rows in ten belong to one set and have saturated codes, so that their float32 sum, row after row, is .7 % off.
+    # Nine rows in ten belong to one set and have one code, so that their float32 sum, row after row, is .7 % off.
     n, num_bits = 1_000_000, 4
     rng = np.random.default_rng(num_sets)
     members = np.where(rng.random(n) < 0.9, 0, rng.integers(0, num_sets, n)).astype(np.int32)
