@@ -12,7 +12,7 @@ from drlhash_jax.errors import UserError
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.types import Array
 
-REWARD_CODES = ("auto", "crossfit", "holdout", "fitted")
+_CODES = ("auto", "crossfit", "holdout", "fitted")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +29,10 @@ class RewardSettings(Settings):
         "auto",
         "codes that bits are judged by: crossfit, holdout or fitted; auto is crossfit where the method's bits mean the "
         "same in every fold, else holdout",
-        choices=REWARD_CODES,
+        choices=_CODES,
     )
     num_folds: int = setting(5, "encoders fitted for crossfit", least=2, most=1_000)
-    holdout: float = setting(0.2, "share of the training rows left out for holdout", least=0.001, most=0.999)
+    holdout: float = setting(0.3, "share of the training rows left out for holdout", least=0.001, most=0.999)
     num_queries: int = setting(
         200, "training rows that act as queries; the others act as the database", least=1, most=100_000_000
     )
@@ -44,10 +44,11 @@ class RewardSettings(Settings):
         zero_is_none=True,
     )
 
-    def choose_codes(self, shared_bits: bool) -> str:
+    def choose_codes(self, method: str, shared_bits: bool) -> str:
         """Resolves "auto" for a method.
 
         Args:
+          method: its name, for the message.
           shared_bits: whether bit k means the same in every fold, whatever rows the encoder was fitted to.
 
         Returns:
@@ -60,14 +61,20 @@ class RewardSettings(Settings):
             return "crossfit" if shared_bits else "holdout"
         if self.codes == "crossfit" and not shared_bits:
             raise UserError(
-                "reward.codes=crossfit: this method learns other bits in every fold, whose codes cannot be compared; "
+                f"reward.codes=crossfit: a bit of method={method} means something else in every fold; "
                 "choose holdout, or fitted"
             )
         return self.codes
 
 
 def make_reward(
-    key: Array, codes: np.ndarray, labels: np.ndarray, settings: RewardSettings, top_k: int | None = None
+    key: Array,
+    codes: np.ndarray,
+    labels: np.ndarray,
+    settings: RewardSettings,
+    *,
+    held_out: bool = False,
+    top_k: int | None = None,
 ) -> EnvParams:
     """Draws the reward's queries and database from the training rows whose codes may judge bits.
 
@@ -76,6 +83,7 @@ def make_reward(
       codes: {0, 1} array ``[n, k]`` of the pool's codes.
       labels: integer ``[n]`` (negative: no label) or multi-hot ``[n, C]``.
       settings: RewardSettings.
+      held_out: whether these are only the rows left out for "holdout"; of those, half at most become queries.
       top_k: ranks that count in the mAP; None for all.
 
     Returns:
@@ -84,13 +92,15 @@ def make_reward(
     Raises:
       UserError: too few rows, or no query shares a label with a row of the database.
     """
-    if settings.num_queries >= len(labels):
+    num_queries = min(settings.num_queries, len(labels) // 2) if held_out else settings.num_queries
+    if not 0 < num_queries < len(labels):
         raise UserError(
-            f"reward.num_queries={settings.num_queries}: must be below {len(labels)}, the number of training rows that "
-            "the reward is computed on"
+            f"reward.num_queries={settings.num_queries}: the reward has {len(labels)} training rows, and needs one "
+            "query at least and one other row; lower reward.num_queries"
+            + (", or raise reward.holdout" if held_out else "")
         )
     order = np.asarray(jax.random.permutation(key, len(labels)))
-    query, database = order[: settings.num_queries], order[settings.num_queries :][: settings.num_database]
+    query, database = order[:num_queries], order[num_queries:][: settings.num_database]
     env = EnvParams(
         query=pack_distinct(codes[query], labels[query]),
         database=pack_distinct(codes[database], labels[database]),
@@ -99,7 +109,7 @@ def make_reward(
     )
     if not np.isfinite(order_reward(env, np.arange(codes.shape[1]))):
         raise UserError(
-            f"reward.num_queries={settings.num_queries}: none of these training rows shares a label with the "
-            f"{len(database)} others; raise reward.num_queries or reward.num_database"
+            f"reward.num_queries={settings.num_queries}: none of the {num_queries} training rows that act as queries "
+            f"shares a label with the {len(database)} others; raise reward.num_queries or reward.num_database"
         )
     return env

@@ -176,6 +176,7 @@ class Selector(NamedTuple):
 
     Attributes:
       label: for tables and figures.
+      meaning: the bits that it takes, to be read after the label.
       select: (key, EnvParams, p, SelectorTools) -> BitSelection. The environment holds the pool's codes and the reward.
       has_draws: whether it is a matter of chance alone, so that one result says little: it is run several times with
         different keys, and its row is the mean with the standard deviation.
@@ -184,6 +185,7 @@ class Selector(NamedTuple):
     """
 
     label: str
+    meaning: str
     select: Callable[[Array, EnvParams, int, SelectorTools], BitSelection]
     has_draws: bool = False
     needs_reward: bool = True
@@ -201,12 +203,31 @@ def _run_best_of_random(key: Array, env: EnvParams, num_selected: int, tools: Se
 
 # In the order of the rows of a result.
 SELECTORS: dict[str, Selector] = {
-    "ppo": Selector("PPO", _run_ppo, num_steps=lambda settings: settings.num_updates),
-    "greedy": Selector("greedy", lambda key, env, p, tools: select_greedy(key, env, p, tools.devices)),
-    "entropy": Selector("entropy", lambda key, env, p, tools: select_by_entropy(key, env, p), needs_reward=False),
-    "random": Selector(
-        "random", lambda key, env, p, tools: select_random(key, env, p), has_draws=True, needs_reward=False
+    "ppo": Selector(
+        "PPO", "the best that the policy has played", _run_ppo, num_steps=lambda settings: settings.num_updates
     ),
-    "first": Selector("first p", lambda key, env, p, tools: select_first(key, env, p), needs_reward=False),
-    "best_of_random": Selector("best of N", _run_best_of_random),
+    "greedy": Selector(
+        "greedy",
+        "one after another, the bit that raises the reward most",
+        lambda key, env, p, tools: select_greedy(key, env, p, tools.devices),
+    ),
+    "entropy": Selector(
+        "entropy",
+        "those that split the rows most evenly",
+        lambda key, env, p, tools: select_by_entropy(key, env, p),
+        needs_reward=False,
+    ),
+    "random": Selector(
+        "random",
+        "drawn by chance",
+        lambda key, env, p, tools: select_random(key, env, p),
+        has_draws=True,
+        needs_reward=False,
+    ),
+    "first": Selector(
+        "first p", "the first ones", lambda key, env, p, tools: select_first(key, env, p), needs_reward=False
+    ),
+    "best_of_random": Selector(
+        "best of N", "the random choice of highest reward, among as many as PPO plays episodes", _run_best_of_random
+    ),
 }

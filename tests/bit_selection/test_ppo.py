@@ -222,13 +222,11 @@ def test_the_learning_rate_falls_though_passes_stop_early(small_env, small_setti
     # One step per update, see `test_kl_stop`: the optimiser counts a quarter of the steps that could have been. Adam
     # moves some parameter by its whole rate in its first step, and so tells the rate.
     settings = small_settings.replace(target_kl=1e-6, learning_rate=0.01)
+    update = jax.jit(lambda state: ppo.update(jax.random.key(1), state, small_env, num_selected=3, settings=settings))
     moved = []
     for number in (0, 10, 19, 20):
         state = init_state(jax.random.key(0), small_env, 3, settings)
         before = jax.tree.map(np.array, state.params)
-        update = jax.jit(
-            lambda state: ppo.update(jax.random.key(1), state, small_env, num_selected=3, settings=settings)
-        )
         after, _ = update(state.replace(update=jnp.array(number, jnp.int32), reward_mean=jnp.array(0.4)))
         moved.append(max(float(np.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (after.params, before)))))
     np.testing.assert_allclose(moved, [0.01, 0.005, 0.0005, 0.0], rtol=0.02, atol=1e-7)
@@ -240,7 +238,7 @@ def range_cases():
             yield field.name, value
 
 
-@pytest.mark.parametrize(("name", "value"), range_cases())
+@pytest.mark.parametrize(("name", "value"), list(range_cases()))
 def test_settings_out_of_range_are_refused(name, value):
     with pytest.raises(UserError, match=f"ppo.{name}="):
         PPOSettings.from_config({name: value}, "ppo.")
