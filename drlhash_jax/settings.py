@@ -12,7 +12,6 @@ from typing import Any, Self
 
 from drlhash_jax.errors import UserError
 
-
 _MOST_SHOWN = 40
 
 
@@ -61,7 +60,9 @@ def check_value(name: str, value: Any, field: dataclasses.Field) -> None:
         kind = "int" if field.default is None else type(field.default).__name__
         raise UserError(f"{name}={shown(value)}: must be of type {kind}")
     if facts["choices"] is not None and value not in facts["choices"]:
-        raise UserError(f"{name}={shown(value)}: choose one of {', '.join(facts['choices'])}{near(value, facts['choices'])}")
+        raise UserError(
+            f"{name}={shown(value)}: choose one of {', '.join(facts['choices'])}{near(value, facts['choices'])}"
+        )
     least, most = facts["least"], facts["most"]
     if least is None and most is None:
         return

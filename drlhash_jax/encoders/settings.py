@@ -20,12 +20,14 @@ class EncoderSettings(Settings):
 
     name: str = setting("compact", "name of the encoder", choices=tuple(ENCODERS))
     weights: str = setting("", "file of published weights to start from, or imagenet for those that come as a package")
-    compute_dtype: str = setting(
-        "float32", "of activations; parameters and logits are float32", choices=COMPUTE_DTYPES
-    )
+    compute_dtype: str = setting("float32", "of activations; parameters and logits are float32", choices=COMPUTE_DTYPES)
     options: tuple[tuple[str, Any], ...] = setting((), "attributes of the encoder's class, e.g. hidden of mlp")
     image_size: int | None = setting(
-        None, "side in pixels that images are resized to; 0 leaves them as they are", least=1, most=4_096, zero_is_none=True
+        None,
+        "side in pixels that images are resized to; 0 leaves them as they are",
+        least=1,
+        most=4_096,
+        zero_is_none=True,
     )
     crop_size: int | None = setting(
         None,

@@ -15,7 +15,6 @@ from drlhash_jax.methods import Method
 from drlhash_jax.runs.model_files import read_model
 from drlhash_jax.training import encode_codes
 
-
 # Of images of no given size.
 _ANY_SIDE = 32
 

@@ -23,7 +23,10 @@ def save(folder, method="drlhash", spec=FEATURES, num_bits=6, **changes):
     values = plain_config(default_config())
     values |= {"method": method, "pool_bits": num_bits, "bits": [2]}
     images = spec.kind == "images"
-    values["encoder"] |= {"name": "compact" if images else "mlp", "options": {"width": 8} if images else {"hidden": [4]}}
+    values["encoder"] |= {
+        "name": "compact" if images else "mlp",
+        "options": {"width": 8} if images else {"hidden": [4]},
+    }
     made = load(values).make_method(num_bits)
     shape = (1, spec.crop_size, spec.crop_size, 1) if images else (1, 5)
     if METHODS[method].trains_encoder:
