@@ -119,7 +119,7 @@ class Settings:
         """
         given = {}
         for field in dataclasses.fields(cls):
-            value = values[field.name] if field.name in values else field.default
+            value = values.get(field.name, field.default)
             absent = field.metadata["zero_is_none"] and value == 0 and not isinstance(value, bool)
             given[field.name] = None if absent else tuple(value) if isinstance(value, list) else value
         return cls(**given).checked(prefix)

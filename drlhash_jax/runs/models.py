@@ -54,7 +54,8 @@ def _check_parameters(model: Model, folder: str | Path) -> None:
     except (FlaxError, KeyError, TypeError, ValueError, AssertionError) as error:
         reason = str(error).splitlines()[0].split(" (http")[0]
         raise UserError(
-            f"{folder} is not a saved model: its parameters do not fit its description of {model.num_bits} bits ({reason})"
+            f"{folder} is not a saved model: its parameters do not fit its description of {model.num_bits} bits "
+            f"({reason})"
         ) from error
     if logits.shape[1] != model.num_bits:
         raise UserError(

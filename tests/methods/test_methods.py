@@ -1,4 +1,4 @@
-"""Every method behind the one interface: learns a toy, is stopped anywhere, reads rows from the host, runs on devices."""
+"""Every method behind the one interface: a toy is learnt, stopped anywhere, read from the host, run on devices."""
 
 import copy
 
