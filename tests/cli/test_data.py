@@ -97,12 +97,12 @@ def test_mistakes_get_one_line(photos, tmp_path):
     folder = ("--config.data.source=folder", f"--config.data.path={photos}")
     cases = {
         ("--config.data.cache=pixels.bin",): ["data.cache=pixels.bin", ".npy"],
-        ("--config.data.num_workers=-1",): ["data.num_workers=-1", "at least 0"],
-        ("--config.data.image_size=0",): ["data.image_size=0", "at least 1"],
-        ("--config.data.source=folder",): ["data.source=folder needs data.path"],
+        ("--config.data.num_workers=-1",): ["data.num_workers=-1", "from 0 to"],
+        ("--config.data.image_size=0",): ["data.image_size=0", "from 1 to"],
+        ("--config.data.source=folder",): ["--config.data.source=folder needs --config.data.path"],
         (*folder, "--config.data.max_skipped=0.01"): ["1 of 40 image files", "dark/07.jpg", "data.max_skipped=0.01"],
         (*folder, "--config.encoder.image_size=32"): ["encoder.image_size=32", "data.image_size=224"],
-        (*folder, "--config.data.protocol=C-54"): ["C-54 needs 600 rows a class"],
+        (*folder, "--config.data.protocol=C-54"): ["C-54 needs 600 rows per class"],
     }
     for number, (arguments, words) in enumerate(cases.items()):
         workdir = tmp_path / f"run{number}"
