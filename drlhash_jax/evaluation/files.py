@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drlhash_jax import data, parallel, runs, terminal
-from drlhash_jax.codes import CodeArray, check_together, read_code_facts, read_codes, read_labels
+from drlhash_jax import data, parallel, terminal
+from drlhash_jax.codes import CodeArray, as_label_pair, check_together, read_code_facts, read_codes
 from drlhash_jax.errors import RunStoppedError, UserError
-from drlhash_jax.evaluation.definitions import DEFINITIONS
+from drlhash_jax.evaluation.definitions import EVALUATION_DEFINITIONS
 from drlhash_jax.evaluation.finished_run import FinishedRun, read_finished_run
 from drlhash_jax.evaluation.measure import Options, check_options, measure_codes
 from drlhash_jax.files import sha256_of, write_json
+from drlhash_jax.runs.lock import lock_directory, unlock_directory
 
 # Two evaluations of the same codes differ by the rounding of sums alone.
 _TOLERANCE = 1e-5
@@ -94,16 +95,15 @@ def _read_inputs(files: CodeFiles) -> _Inputs:
     query = _read_codes(query_flag, query_address, files, "logits" if is_logits else files.kind)
     database_kind = "auto" if files.kind == "logits" else files.kind
     database = _read_codes("database_codes", files.database_codes, files, database_kind)
-    labels = {
-        f"--{flag}={address}": read_labels(_read_array(flag, address), f"--{flag}={address}")
-        for flag, address in (("query_labels", files.query_labels), ("database_labels", files.database_labels))
-    }
+    addresses = {"query_labels": files.query_labels, "database_labels": files.database_labels}
+    names = tuple(f"--{flag}={address}" for flag, address in addresses.items())
+    labels = as_label_pair(*(_read_array(*each) for each in addresses.items()), names)
     codes = {
         f"--{query_flag}={query_address}": query.codes,
         f"--database_codes={files.database_codes}": database.codes,
     }
-    check_together(codes, labels)
-    query_labels, database_labels = labels.values()
+    check_together(codes, dict(zip(names, labels, strict=True)))
+    query_labels, database_labels = labels
     facts = {
         query_flag: _facts(query_address, query.codes, query),
         "database_codes": _facts(files.database_codes, database.codes, database),
@@ -133,13 +133,13 @@ def _only_writer(folder: Path) -> Iterator[None]:
     """Makes the directory if needed, and holds its lock."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = runs.lock_directory(folder)
+        lock = lock_directory(folder)
     except OSError as error:
         raise UserError(f"--workdir={folder} cannot be written: {error.strerror or error}") from error
     try:
         yield
     finally:
-        runs.unlock_directory(folder, lock)
+        unlock_directory(folder, lock)
 
 
 StopRequested = Callable[[], str | None]
@@ -195,27 +195,27 @@ def evaluate_files(
         logits = {"query_logits": inputs.query.logits}
         title = f"evaluation, {inputs.query.codes.shape[1]} bits"
         values = _measure(title, stop_requested, *arrays, options=options, **logits)
-        content = {"definitions": DEFINITIONS, "inputs": inputs.facts} | values
+        content = {"definitions": EVALUATION_DEFINITIONS, "inputs": inputs.facts} | values
         write_json(workdir / "metrics.json", content)
     return content
 
 
 def _compare(run: FinishedRun, row: dict) -> None:
-    """Refuses to go on where the run's own number is another: then the data are not what the run had."""
+    """Refuses to go on where the run says another number: then the data are not what the run had."""
     same = [
         each
         for each in run.results
-        if (each["bits"], each["pool_bits"], each["selector"]) == (row["bits"], row["pool_bits"], row["selector"])
+        if all(each[name] == row[name] for name in ("role", "selector", "bits"))
         # Of several draws the run has the mean.
         and each["map_at"] == row["map_at"]
         and "map_sd" not in each
     ]
     for each in same:
-        value = row["map"]["min"]["expected"]
-        if each["map"] is None or abs(each["map"] - value) > _TOLERANCE:
+        if each["map"] is None or abs(each["map"] - row["map"]) > _TOLERANCE:
+            who = "the pool" if row["role"] == "pool" else row["selector"]
             raise UserError(
-                f"{run.path}/metrics.json says {each['map']} for {row['selector']} at {row['bits']} bits; its codes "
-                f"with the labels of {run.facts['dataset']} as they are now give {value}: the data were changed"
+                f"{run.path}/metrics.json says mAP {each['map']} for {who} at {row['bits']} bits; its codes with the "
+                f"labels of {run.facts['dataset']} as they are now give {row['map']}: the data were changed"
             )
 
 
@@ -252,12 +252,13 @@ def evaluate_run(
             codes = run.query_codes[:, order], run.database_codes[:, order]
             labels = run.query_labels, run.database_labels
             title = f"{bits} bits, {'the pool' if selector == 'none' else selector}"
-            row = {"selector": selector, "pool_bits": pool_bits, **run.facts}
+            role = "pool" if selector == "none" else "selected"
+            row = {"role": role, "selector": selector, "pool_bits": pool_bits, **run.facts}
             row |= _measure(title, stop_requested, *codes, *labels, options=options)
             _compare(run, row)
             results.append(row)
         files = ("codes/query.npy", "codes/database.npy", "split.npz")
         inputs = {name: {"file": name, "sha256": sha256_of(workdir / name)} for name in files}
-        content = {"definitions": DEFINITIONS, "inputs": inputs, "results": results}
+        content = {"definitions": EVALUATION_DEFINITIONS, "inputs": inputs, "results": results}
         write_json(workdir / "eval.json", content)
     return content

@@ -1,5 +1,6 @@
 """The measuring room: Hamming distances, tie-aware average precision, curves. Reward and report share it."""
 
+from drlhash_jax.retrieval.arguments import Arguments, accept
 from drlhash_jax.retrieval.asymmetric import asymmetric_queries
 from drlhash_jax.retrieval.average_precision import DENOMINATORS, Cut, average_precision, mean_over_queries
 from drlhash_jax.retrieval.conventions import (
@@ -11,7 +12,7 @@ from drlhash_jax.retrieval.conventions import (
 )
 from drlhash_jax.retrieval.counting import count_by_distance
 from drlhash_jax.retrieval.curves import precision_at, radius_curve
-from drlhash_jax.retrieval.evaluate import evaluate, stable_map
+from drlhash_jax.retrieval.evaluate import evaluate, query_precisions, stable_map
 from drlhash_jax.retrieval.intervals import bootstrap_interval
 from drlhash_jax.retrieval.metrics import (
     mean_average_precision,
@@ -28,6 +29,7 @@ from drlhash_jax.retrieval.metrics import (
 from drlhash_jax.retrieval.packing import pack_words
 from drlhash_jax.retrieval.streaming import (
     RANKS,
+    Means,
     QueryMetrics,
     RankedQueries,
     evaluate_queries,
@@ -36,13 +38,16 @@ from drlhash_jax.retrieval.streaming import (
 )
 
 __all__ = [
+    "Arguments",
     "CONVENTIONS",
     "Convention",
     "Cut",
     "DENOMINATORS",
+    "Means",
     "QueryMetrics",
     "RANKS",
     "RankedQueries",
+    "accept",
     "asymmetric_queries",
     "average_precision",
     "bootstrap_interval",
@@ -63,6 +68,7 @@ __all__ = [
     "precision_recall_by_rank",
     "precision_recall_curve",
     "precision_within_radius",
+    "query_precisions",
     "radius_curve",
     "recall_at_n",
     "reproduce_map",
