@@ -1,4 +1,4 @@
-"""Codes and labels as other software writes them, brought to ours; what cannot be one is refused in one line."""
+"""Codes as other software writes them, brought to the form of this package; all else is refused in one line."""
 
 from typing import NamedTuple
 
@@ -35,12 +35,12 @@ def _what_to_do(array: np.ndarray) -> str:
 
 def _unpack(array: np.ndarray, name: str, num_bits: int | None, bit_order: str) -> np.ndarray:
     if array.dtype != np.uint8:
-        raise UserError(f"{name} is {array.dtype}: packed codes are uint8, eight bits a byte")
+        raise UserError(f"{name}: {array.dtype} is no type of packed codes, which are uint8 with eight bits per byte")
     if num_bits is None:
         raise UserError(f"{name}: packed codes need --bits=K, the number of bits of a code")
     if array.shape[1] != -(-num_bits // 8):
         raise UserError(
-            f"{name} has {array.shape[1]} bytes a row, {num_bits} bits need {-(-num_bits // 8)}: correct --bits"
+            f"{name} has {array.shape[1]} bytes per row, {num_bits} bits need {-(-num_bits // 8)}: correct --bits"
         )
     codes = np.unpackbits(np.asarray(array), axis=1, bitorder="big" if bit_order == "msb" else "little")
     if codes[:, num_bits:].any():
@@ -68,7 +68,7 @@ def read_codes(
       CodeArray.
 
     Raises:
-      UserError: what cannot be read that way; one line.
+      UserError: the array cannot be read that way.
     """
     check_matrix(array, name)
     if kind == "packed":
@@ -88,11 +88,11 @@ def read_codes(
 
 
 def check_together(codes: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> None:
-    """Refuses sets that do not fit each other, or of which no query could find anything.
+    """Refuses codes and labels that do not fit each other, and sets in which no query could find anything.
 
     Args:
-      codes: name of the query's and of the database's file -> {0, 1} array ``[., K]``, in this order.
-      labels: the same of labels ``[.]`` or ``[., C]``.
+      codes: name of a file -> {0, 1} array ``[., K]``, the queries' first and then the database's.
+      labels: name of a file -> labels ``[.]`` or ``[., C]``, in the same order.
 
     Raises:
       UserError: different lengths of codes, numbers of rows or kinds of labels, or no label in common.
@@ -108,7 +108,7 @@ def check_together(codes: dict[str, np.ndarray], labels: dict[str, np.ndarray]) 
         )
     (query_name, query), (database_name, database) = labels.items()
     if query.shape[1:] != database.shape[1:]:
-        kind = lambda values: f"{values.shape[1]} classes" if values.ndim == 2 else "one class a row"
+        kind = lambda values: f"{values.shape[1]} classes" if values.ndim == 2 else "one class per row"
         raise UserError(
             f"{query_name} has {kind(query)} and {database_name} has {kind(database)}: give both in one form"
         )
@@ -119,5 +119,5 @@ def check_together(codes: dict[str, np.ndarray], labels: dict[str, np.ndarray]) 
     if not shared:
         raise UserError(
             f"no query shares a label with any row: {query_name} and {database_name} have no class in common; "
-            "number the classes alike in both"
+            "give every class the same number in both"
         )

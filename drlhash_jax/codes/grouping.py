@@ -12,14 +12,12 @@ from drlhash_jax.codes.checks import as_codes, as_labels
 
 
 class PackedRows(NamedTuple):
-    """Codes with their labels, packed for counting.
-
-    Arrays of NumPy or JAX.
+    """Codes with their labels, packed for counting; arrays of NumPy or JAX.
 
     Attributes:
       codes: uint32 ``[N, W]``, bits of a code in the order of `retrieval.pack_words`.
       labels: int32 ``[N]`` class numbers, or uint32 ``[N, W']`` packed multi-hot rows.
-      weights: int32 ``[N]``, how often the row stands for itself; 0 marks padding.
+      weights: int32 ``[N]``, how many rows each stands for; 0 marks padding.
     """
 
     codes: Any
@@ -36,7 +34,7 @@ def _pack_words(bits: np.ndarray) -> np.ndarray:
 
 
 def _padded_size(num_rows: int) -> int:
-    """Rows rounded up to one of eight sizes an octave, so that few shapes are ever compiled."""
+    """Rows rounded up to one of eight sizes between a power of two and the next, so that few shapes are compiled."""
     step = max(1, 1 << max(0, num_rows.bit_length() - 4))
     return -(-num_rows // step) * step
 

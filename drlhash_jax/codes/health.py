@@ -21,7 +21,7 @@ class Occupancy(NamedTuple):
       sizes: int64 ``[S]``, the bucket sizes that occur, ascending.
       buckets: int64 ``[S]``, buckets of each of these sizes.
       largest: rows in the fullest bucket.
-      alone: rows whose code nobody else has.
+      alone: rows whose code no other row has.
       mean: rows in a bucket on average.
       entropy: bits of information in the code of a random row, log2 N at most.
     """

@@ -31,7 +31,7 @@ class CodeFiles(NamedTuple):
       database_codes: address.
       query_labels: address.
       database_labels: address.
-      kind: of the codes, see `read_codes`; "logits" is about the queries' only.
+      kind: of the codes, see `read_codes`; "logits" goes for the queries only.
       num_bits: K of packed codes.
       bit_order: of packed codes, "msb" or "lsb"; None where it is not said.
     """
@@ -114,7 +114,7 @@ def _read_inputs(files: CodeFiles) -> _Inputs:
 
 
 def _check_output(folder: Path) -> None:
-    """Refuses a directory whose metrics.json is somebody else's."""
+    """Refuses a directory that holds a run, or a metrics.json that no evaluation wrote."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--workdir={folder} is a file: give a directory")
     if (folder / "config.json").exists():
@@ -125,7 +125,7 @@ def _check_output(folder: Path) -> None:
         except ValueError:
             ours = False
         if not ours:
-            raise UserError(f"--workdir={folder} holds a metrics.json that is no evaluation: give another directory")
+            raise UserError(f"--workdir={folder} holds a metrics.json that no evaluation wrote: give another directory")
 
 
 @contextlib.contextmanager
@@ -146,7 +146,7 @@ StopRequested = Callable[[], str | None]
 
 
 def _measure(title: str, stop_requested: StopRequested, *arrays: np.ndarray, options: Options, **logits) -> dict:
-    """`measure_codes` on all devices, with progress and an ear for signals."""
+    """`measure_codes` on all devices, with progress shown, until a signal asks to stop."""
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         progress = None
@@ -183,8 +183,8 @@ def evaluate_files(
       The content of metrics.json: definitions, inputs, and the numbers of `measure_codes`.
 
     Raises:
-      UserError: the files, the options or the directory cannot work; nothing was written.
-      RunStoppedError: a stop was requested; nothing was written.
+      UserError: the files, the options or the directory cannot be used; nothing is written.
+      RunStoppedError: a stop was requested; nothing is written.
     """
     inputs = _read_inputs(files)
     check_options(options, len(inputs.database.codes))
@@ -226,18 +226,18 @@ def evaluate_run(
 
     Args:
       workdir: the run's directory; its own files stay as they are.
-      options: Options; without top_k the run's own counts.
-      all_ranks: that all ranks count, whatever the run's top_k.
+      options: Options; where top_k is None, the run's own top_k.
+      all_ranks: whether all ranks count, whatever the run's top_k.
       stop_requested: asked between chunks for the name of a signal to stop.
 
     Returns:
-      The content of eval.json: definitions, inputs, and a result a set of bits.
+      The content of eval.json: definitions, inputs, and one result for each set of bits.
 
     Raises:
-      UserError: no finished run, data that were changed, or options that do not fit; eval.json was not written.
-      RunStoppedError: a stop was requested; eval.json was not written.
+      UserError: no finished run, data that were changed, or options that do not fit; eval.json is not written.
+      RunStoppedError: a stop was requested; eval.json is not written.
     """
-    # Before the lock, so that a directory of other things is left as it is.
+    # Before the lock, whose files would be written into a directory of other things.
     if not (workdir / "config.json").is_file():
         raise UserError(f"--workdir={workdir} holds no run: give a run's directory, or --query_codes and the others")
     with _only_writer(workdir):

@@ -1,7 +1,6 @@
 """Every number of an evaluation, from one pass by distance, one in database order, and one by logits if there are any.
 
-The passes are shared: a denominator or a convention of another repository costs arithmetic per query, not a walk over
-the database.
+The passes are shared: another denominator or convention costs arithmetic per query, not a walk over the database.
 """
 
 import difflib

@@ -17,7 +17,7 @@ def bootstrap_interval(key: Array, values: Array, *, num_resamples: int = 1000, 
 
     Args:
       key: PRNG key.
-      values: float32 ``[Q]`` or ``[Q, M]``, one row a query, queries that do not count left out.
+      values: float32 ``[Q]`` or ``[Q, M]``, one row per query, without the queries that do not count.
       num_resamples: number of resampled query sets.
       level: share of the resampled means inside the interval.
 

@@ -276,7 +276,7 @@ def retrieval_metrics(
 
     Args:
       query: packed queries; a weight says how many queries a row stands for, 0 marks padding.
-      database: packed database, weights alike.
+      database: packed database, with weights in the same sense.
       max_distance: number of bits of a code.
       top_k: ranks that count for the average precisions; None for all.
       axis_name: axis of the devices that share the queries; None for one device.

@@ -29,7 +29,7 @@ OnQueries = Callable[[int, int], None]
 
 
 class QueryMetrics(NamedTuple):
-    """Every metric of each query; ties as expected over their orders, but for the two bounds.
+    """Every metric of each query, expected over random orders of ties where nothing else is said.
 
     Attributes:
       average_precision: float32 ``[Q]``, or ``[Q, C]`` of C cuts.
@@ -77,7 +77,7 @@ class Means(NamedTuple):
     """Means over the queries that have a relevant row.
 
     Attributes:
-      means: as what was averaged, float64, without its first axis.
+      means: the fields of what was averaged, float64, without the axis of the queries.
       num_queries: queries that count.
       num_without_relevant: queries left out.
     """
@@ -128,7 +128,7 @@ def stream_queries(
     """Applies a compiled step to chunks of queries and joins what it returns.
 
     Args:
-      step: function of a chunk; each of its results has one row a query.
+      step: function of a chunk; each of its results has one row per query.
       queries: pytree of arrays with Q rows.
       chunk_size: rows of a chunk; fewer where there are fewer queries, and rounded up to fill the devices.
       devices: that share a chunk; None for the default device.
