@@ -3,7 +3,6 @@
 from drlhash_jax.codes.code_arrays import CodeArray, check_together, read_codes, read_labels
 from drlhash_jax.evaluation.definitions import DEFINITIONS
 from drlhash_jax.evaluation.files import CodeFiles, evaluate_files, evaluate_run
-from drlhash_jax.evaluation.finished_run import FinishedRun, read_finished_run
 from drlhash_jax.evaluation.measure import Options, check_options, measure_codes
 from drlhash_jax.evaluation.summary import summarise_health
 
@@ -11,7 +10,6 @@ __all__ = [
     "DEFINITIONS",
     "CodeArray",
     "CodeFiles",
-    "FinishedRun",
     "Options",
     "check_options",
     "check_together",
@@ -19,7 +17,6 @@ __all__ = [
     "evaluate_run",
     "measure_codes",
     "read_codes",
-    "read_finished_run",
     "read_labels",
     "summarise_health",
 ]

@@ -13,9 +13,16 @@ from drlhash_jax import data, parallel, runs, terminal
 from drlhash_jax.codes import CodeArray, check_together, read_code_facts, read_codes, read_labels
 from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.evaluation.definitions import DEFINITIONS
-from drlhash_jax.evaluation.finished_run import FinishedRun, read_finished_run
 from drlhash_jax.evaluation.measure import Options, check_options, measure_codes
 from drlhash_jax.files import sha256_of, write_json
+from drlhash_jax.runs.finished import (
+    FinishedRun,
+    check_code_rows,
+    is_run,
+    read_finished_run,
+    read_pool_codes,
+    read_run_data,
+)
 
 # Two evaluations of the same codes differ by the rounding of sums alone.
 _TOLERANCE = 1e-5
@@ -204,19 +211,30 @@ def _compare(run: FinishedRun, row: dict) -> None:
     """Refuses to go on where the run's own number is another: then the data are not what the run had."""
     same = [
         each
-        for each in run.results
+        for each in run.rows
         if (each["bits"], each["pool_bits"], each["selector"]) == (row["bits"], row["pool_bits"], row["selector"])
         # Of several draws the run has the mean.
         and each["map_at"] == row["map_at"]
         and "map_sd" not in each
+        and each["role"] != "direct"
     ]
     for each in same:
         value = row["map"]["min"]["expected"]
         if each["map"] is None or abs(each["map"] - value) > _TOLERANCE:
             raise UserError(
                 f"{run.path}/metrics.json says {each['map']} for {row['selector']} at {row['bits']} bits; its codes "
-                f"with the labels of {run.facts['dataset']} as they are now give {value}: the data were changed"
+                f"with the labels of {row['dataset']} as they are now give {value}: the data were changed"
             )
+
+
+def _codes_and_labels(run: FinishedRun) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Codes of all bits and labels of a run's queries and database."""
+    parts, codes = ("query", "database"), read_pool_codes(run)
+    if missing := [part for part in parts if part not in codes]:
+        raise UserError(f"{run.path}/codes/{missing[0]}.npy is not there: finish the run first by its own command")
+    loaded = read_run_data(run)
+    check_code_rows(run, codes, loaded.rows)
+    return [codes[part] for part in parts], [loaded.labels(part) for part in parts]
 
 
 def evaluate_run(
@@ -238,22 +256,22 @@ def evaluate_run(
       RunStoppedError: a stop was requested; eval.json was not written.
     """
     # Before the lock, so that a directory of other things is left as it is.
-    if not (workdir / "config.json").is_file():
+    if not is_run(workdir):
         raise UserError(f"--workdir={workdir} holds no run: give a run's directory, or --query_codes and the others")
     with _only_writer(workdir):
         run = read_finished_run(workdir)
+        codes, labels = _codes_and_labels(run)
         if options.top_k is None and not all_ranks:
-            options = options._replace(top_k=run.top_k)
-        check_options(options, len(run.database_codes))
-        pool_bits = run.query_codes.shape[1]
-        orders = {(pool_bits, "none"): list(range(pool_bits))} | run.orders
+            options = options._replace(top_k=run.config.get("top_k") or None)
+        check_options(options, len(codes[1]))
+        pool_bits = codes[0].shape[1]
+        first_draws = {key: orders[0] for key, orders in run.orders.items()}
         results = []
-        for (bits, selector), order in orders.items():
-            codes = run.query_codes[:, order], run.database_codes[:, order]
-            labels = run.query_labels, run.database_labels
+        for (bits, selector), order in ({(pool_bits, "none"): list(range(pool_bits))} | first_draws).items():
             title = f"{bits} bits, {'the pool' if selector == 'none' else selector}"
-            row = {"selector": selector, "pool_bits": pool_bits, **run.facts}
-            row |= _measure(title, stop_requested, *codes, *labels, options=options)
+            row = {"selector": selector, "pool_bits": pool_bits}
+            row |= {field: run.pool[field] for field in ("dataset", "protocol", "seed")}
+            row |= _measure(title, stop_requested, *(each[:, order] for each in codes), *labels, options=options)
             _compare(run, row)
             results.append(row)
         files = ("codes/query.npy", "codes/database.npy", "split.npz")

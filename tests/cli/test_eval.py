@@ -22,7 +22,6 @@ from drlhash_jax.evaluation import (
     evaluate_files,
     evaluate_run,
     read_codes,
-    read_finished_run,
     read_labels,
     result_rows,
     summarise_health,
@@ -441,18 +440,21 @@ def finished_run(tmp_path):
     for part, codes in (("query", query), ("database", database)):
         save_codes(folder / f"codes/{part}", codes)
     write_arrays(folder / "split.npz", {each: getattr(split, each) for each in ("query", "train", "database")})
-    selections = [{"bits": bits, "selector": each, "orders": orders} for (bits, each), orders in ORDERS.items()]
+    facts = lambda orders: {"orders": orders, "rewards": [0.5] * len(orders), "map_evaluations": 1}
+    selections = [{"bits": bits, "selector": each} | facts(orders) for (bits, each), orders in ORDERS.items()]
     rows = []
     for (bits, selector), orders in {(8, "none"): [list(range(8))], **ORDERS}.items():
-        measured = {"map": 0.5, "map_sd": 0.1, "map_at": 100}
+        measured = {"map": 0.5, "map_sd": 0.1, "map_at": 100, "n_database": len(labels)}
         if len(orders) == 1:
             measured = result_rows.measure(query[:, orders[0]], database[:, orders[0]], query_labels, labels, 100)
-        rows.append({"selector": selector, "bits": bits, "pool_bits": 8, **measured})
+        of_run = {"method": "drlhash", "dataset": dataset.name, "protocol": name, "seed": 0, "encoder": "mlp"}
+        role = "pool" if selector == "none" else "selected"
+        rows.append({**of_run, "role": role, "selector": selector, "bits": bits, "pool_bits": 8, **measured})
     config = {"seed": 0, "top_k": 100, "data": {"source": "digits", "path": "", "protocol": "balanced"}}
     contents = {
-        "config.json": {"config": config},
-        "run.json": {"split": {"protocol": name, "digest": data.split_digest(split)}},
-        "selection.json": {"selections": selections},
+        "config.json": {"format": 2, "config": config},
+        "run.json": {"format": 2, "split": {"protocol": name, "digest": data.split_digest(split)}},
+        "selection.json": {"reward": {"all_bits": 0.5}, "selections": selections},
         "metrics.json": {"definitions": {}, "results": rows},
     }
     for file, content in contents.items():
@@ -497,8 +499,9 @@ RUN_MISTAKES = {
     "codes without facts": (lambda run: (run / "codes/query.json").unlink(), "number of bits is unknown"),
     "rows": (lambda run: change(run / "codes/query.json", lambda facts: facts.update(rows=3)), "20 rows.*says 3"),
     "split": (lambda run: change(run / "run.json", lambda facts: facts["split"].update(digest="0")), "was changed"),
-    "run.json": (lambda run: (run / "run.json").write_text("{}"), "no 'split'"),
-    "damaged": (lambda run: (run / "selection.json").write_text("{"), "selection.json cannot be read"),
+    "run.json": (lambda run: (run / "run.json").write_text('{"format": 2}'), "no 'split'"),
+    "damaged": (lambda run: (run / "selection.json").write_text("{"), "selection.json is damaged"),
+    "format": (lambda run: change(run / "config.json", lambda facts: facts.pop("format")), "an older version: run it"),
     "data": (
         lambda run: change(run / "metrics.json", lambda facts: facts["results"][0].update(map=0.123)),
         "says 0.123 for none at 8 bits.*digits.*data were changed",
@@ -517,8 +520,8 @@ def test_runs_that_cannot_be_measured_get_one_line(spoil, words, finished_run):
 
 def test_a_run_without_selections_has_its_pool(finished_run):
     (finished_run / "selection.json").unlink()
-    run = read_finished_run(finished_run)
-    assert run.orders == {} and run.top_k == 100 and run.query_codes.shape == (20, 8)
+    (row,) = evaluate_run(finished_run, OPTIONS)["results"]
+    assert (row["selector"], row["bits"], row["map_at"]) == ("none", 8, OPTIONS.top_k)
 
 
 def command(*arguments):
