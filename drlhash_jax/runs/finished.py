@@ -107,7 +107,9 @@ def _read_object(path: Path, *needed: str) -> dict:
         raise UserError(f"{path} is damaged, it is not JSON: {error}") from error
     missing = [field for field in needed if not isinstance(content, dict) or field not in content]
     if missing or not isinstance(content, dict):
-        raise UserError(f"{path} has no {missing[0]!r}: a run writes it otherwise" if missing else f"{path} is no object")
+        raise UserError(
+            f"{path} has no {missing[0]!r}: a run writes it otherwise" if missing else f"{path} is no object"
+        )
     return content
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from drlhash_jax.errors import UserError
-from drlhash_jax.report import Series, plot_map_bits
-from drlhash_jax.report.style import write_csv
+from drlhash_jax.figures import Series, plot_map_bits, write_csv
 
 
 def test_golden_csv(tmp_path):
