@@ -106,15 +106,15 @@ def split_panel(title: str, named: Mapping[str, Series], most: int, repeated: Se
     Args:
       title: of the panel.
       named: its series.
-      most: series of a part.
-      repeated: names that every part shows for comparison, fewer than `most`.
+      most: series of a part, at least 2.
+      repeated: names that every part shows for comparison; one less than `most` of them at most.
 
     Returns:
       One part if all series fit, otherwise as many as are needed, of about equal size.
     """
     if len(named) <= most:
         return [_Part(title, title, named)]
-    shared = {name: named[name] for name in repeated if name in named}
+    shared = dict.fromkeys([name for name in repeated if name in named][: most - 1])
     others = [name for name in named if name not in shared]
     num_parts = -(-len(others) // (most - len(shared)))
     parts = []
@@ -273,7 +273,7 @@ def _plot(stem: Path, wanted: _Figure) -> FigureFiles:
     panels, levels = wanted.panels, wanted.levels
     _check(panels, levels)
     split = [
-        split_panel(title, named, MOST_CURVES - len(levels.get(title, {})), wanted.repeated)
+        split_panel(title, named, max(2, MOST_CURVES - len(levels.get(title, {}))), wanted.repeated)
         for title, named in panels.items()
     ]
     parts = [part for of_panel in split for part in of_panel]

@@ -6,6 +6,7 @@ same bytes under the same version of matplotlib. A figure is drawn twice, for pa
 """
 
 import csv
+import importlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -119,8 +120,7 @@ def check_matplotlib() -> None:
       UserError: it is not installed.
     """
     try:
-        import matplotlib  # noqa: F401
-        from matplotlib.figure import Figure  # noqa: F401
+        importlib.import_module("matplotlib")
     except ImportError as error:
         raise UserError("figures need the package matplotlib: pip install 'drlhash-jax[report]'") from error
 
@@ -183,6 +183,8 @@ def _drawn(size: tuple[float, float], paint: Paint, theme: Theme, kinds: Sequenc
         for kind in kinds:
             file = io.BytesIO()
             figure.savefig(file, format=kind, metadata=metadata[kind])
+            # The next file has everything in the same places, and need not find them again.
+            figure.set_layout_engine("none")
             drawn.append(file.getvalue())
     return drawn
 
@@ -204,8 +206,9 @@ def save_figure(stem: Path, size: tuple[float, float], paint: Paint, values: Val
     """
     stem = Path(stem)
     files = FigureFiles(*(stem.with_name(f"{stem.name}{end}") for end in (".pdf", ".png", "-dark.png", ".csv")))
-    drawings = _drawn(size, paint, LIGHT, ("pdf", "png")) + _drawn(size, paint, DARK, ("png",))
-    for path, drawn in zip(files, drawings):
+    png, pdf = _drawn(size, paint, LIGHT, ("png", "pdf"))
+    (dark_png,) = _drawn(size, paint, DARK, ("png",))
+    for path, drawn in ((files.pdf, pdf), (files.png, png), (files.dark_png, dark_png)):
         write_atomically(path, lambda file, drawn=drawn: file.write(drawn))
     write_csv(files.csv, *values)
     return files
