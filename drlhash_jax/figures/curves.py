@@ -149,18 +149,17 @@ def _legend_columns(names: Sequence[str], width: float) -> int:
 
 
 def _draw_line(axes: "Axes", series: Series, style: dict, index: int, shift: float) -> None:
-    if series.band is not None:
-        low, high = np.subtract(series.y, series.band), np.add(series.y, series.band)
-        axes.fill_between(np.asarray(series.x) + shift, low, high, color=style["color"], alpha=0.18, linewidth=0)
     step = -(-len(series.x) // _MARKERS)
     # Every series starts its markers elsewhere, so that lines on top of each other can be told apart.
     every = (index % step, step)
+    x = np.asarray(series.x) if series.error is None else np.asarray(series.x) + shift
+    if series.band is not None:
+        low, high = np.subtract(series.y, series.band), np.add(series.y, series.band)
+        axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
     if series.error is None:
-        axes.plot(series.x, series.y, markevery=every, **style)
+        axes.plot(x, series.y, markevery=every, **style)
         return
-    container = axes.errorbar(
-        np.asarray(series.x) + shift, series.y, yerr=series.error, capsize=2.5, elinewidth=0.9, **style
-    )
+    container = axes.errorbar(x, series.y, yerr=series.error, capsize=2.5, elinewidth=0.9, **style)
     container.lines[0].set_markevery(every)
 
 
@@ -179,11 +178,17 @@ def _draw_level(axes: "Axes", level: Level, index: int, theme: Theme) -> None:
         axes.axhspan(*band, color=theme.reference, alpha=0.15, linewidth=0)
 
 
-def legend_handles(names: Sequence[str], level_names: Sequence[str], theme: Theme) -> list:
+def style_names(names: Sequence[str], references: Sequence[str], theme: Theme) -> dict[str, dict]:
+    """Name -> style of its series, by its place; references are grey, as horizontal lines are."""
+    grey = lambda name: {"color": theme.reference} if name in references else {}
+    return {name: series_style(index, theme) | grey(name) for index, name in enumerate(names)}
+
+
+def legend_handles(styles: Mapping[str, dict], level_names: Sequence[str], theme: Theme) -> list:
     """Lines of a legend: series in their styles, then horizontal lines in theirs."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], label=name, **series_style(index, theme)) for index, name in enumerate(names)]
+    handles = [Line2D([], [], label=name, **style) for name, style in styles.items()]
     for index, name in enumerate(level_names):
         style = _REFERENCE_LINES[index % len(_REFERENCE_LINES)]
         handles.append(Line2D([], [], label=name, color=theme.reference, linestyle=style, linewidth=1.1))
@@ -238,25 +243,37 @@ def plan_layout(num_panels: int, columns: int, names: Sequence[str]) -> Layout:
 
 
 class _Figure(NamedTuple):
-    """A figure of lines, see `_plot`."""
+    """A figure of lines.
+
+    Attributes:
+      panels: title -> name -> Series.
+      axis: labels.
+      finish: sets ranges and ticks.
+      levels: title -> name -> Level.
+      repeated: names that every part of a panel shows.
+      references: names drawn in grey.
+      columns: panels side by side.
+      rows: of the CSV, in place of the points; empty for these.
+    """
 
     panels: Panels
     axis: Axis
     finish: Finish
     levels: Levels = {}
     repeated: Sequence[str] = ()
+    references: Sequence[str] = ()
     columns: int = 3
     rows: Sequence[tuple] = ()
 
 
 def _paint(figure: "Figure", theme: Theme, wanted: _Figure, parts: Sequence[_Part], layout: Layout) -> None:
     names, level_names = names_of(wanted.panels), names_of(wanted.levels)
+    styles = style_names(names, wanted.references, theme)
     all_axes = panel_axes(figure, [part.heading for part in parts], layout.columns)
     for place, (axes, part) in enumerate(zip(all_axes, parts)):
         shifts = _shifts(part.series)
         for name, series in part.series.items():
-            index = names.index(name)
-            _draw_line(axes, series, series_style(index, theme), index, shifts[name])
+            _draw_line(axes, series, styles[name], names.index(name), shifts[name])
         for name, level in wanted.levels.get(part.title, {}).items():
             _draw_level(axes, level, level_names.index(name), theme)
         axes.set_xlabel(wanted.axis.x)
@@ -264,12 +281,12 @@ def _paint(figure: "Figure", theme: Theme, wanted: _Figure, parts: Sequence[_Par
             axes.set_ylabel(wanted.axis.y)
         wanted.finish(axes, part.title)
     _share_ranges(parts, all_axes)
-    handles = legend_handles(names, level_names, theme)
+    handles = legend_handles(styles, level_names, theme)
     figure.legend(handles=handles, loc="outside lower center", ncols=layout.legend_columns)
 
 
 def _plot(stem: Path, wanted: _Figure) -> FigureFiles:
-    """Draws panels of lines; `rows`, if there are any, replace those of the CSV."""
+    """Draws panels of lines, those of many series in parts."""
     panels, levels = wanted.panels, wanted.levels
     _check(panels, levels)
     split = [
@@ -304,30 +321,43 @@ def _start_at_zero(axes: "Axes", title: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
-def plot_precision_recall(stem: Path, panels: Panels, repeated: Sequence[str] = ()) -> FigureFiles:
+def plot_precision_recall(
+    stem: Path, panels: Panels, repeated: Sequence[str] = (), references: Sequence[str] = ()
+) -> FigureFiles:
     """Precision against recall by Hamming radius (thesis Fig. 4.1), as from `retrieval.precision_recall_curve`.
 
     Args:
       stem: path without ending.
       panels: title -> name -> Series of recall and precision.
       repeated: names that every part of a panel shows, where it is drawn in parts.
+      references: names that the others are compared with, drawn in grey.
     """
 
     def finish(axes: "Axes", title: str) -> None:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
 
-    return _plot(stem, _Figure(panels, Axis("recall", "precision"), finish, repeated=repeated))
+    axis = Axis("recall", "precision")
+    return _plot(stem, _Figure(panels, axis, finish, repeated=repeated, references=references))
+
+
+def plot_precision_at_n(
+    stem: Path, panels: Panels, repeated: Sequence[str] = (), references: Sequence[str] = ()
+) -> FigureFiles:
+    """Precision among the first n rows against n (thesis Fig. 4.3); arguments as in `plot_precision_recall`."""
+    axis = Axis("rows returned", "precision")
+    return _plot(stem, _Figure(panels, axis, _start_at_zero, repeated=repeated, references=references))
 
 
 def plot_precision_radius2(stem: Path, panels: Panels, repeated: Sequence[str] = ()) -> FigureFiles:
-    """Precision within Hamming radius 2 against the number of bits (thesis Fig. 4.2); arguments as below."""
+    """Precision within Hamming radius 2 against the number of bits (thesis Fig. 4.2).
+
+    Args:
+      stem: path without ending.
+      panels: title -> name -> Series of bits and precision.
+      repeated: names that every part of a panel shows, where it is drawn in parts.
+    """
     axis = Axis("bits", "precision within radius 2")
     return _plot(stem, _Figure(panels, axis, _bit_ticks(panels), repeated=repeated))
-
-
-def plot_precision_at_n(stem: Path, panels: Panels, repeated: Sequence[str] = ()) -> FigureFiles:
-    """Precision among the first n rows against n (thesis Fig. 4.3); arguments as above."""
-    return _plot(stem, _Figure(panels, Axis("rows returned", "precision"), _start_at_zero, repeated=repeated))
 
 
 def plot_map_bits(

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from drlhash_jax.figures.curves import legend_handles, names_of, panel_axes, plan_layout
-from drlhash_jax.figures.style import FigureFiles, Theme, Values, save_figure, series_style
+from drlhash_jax.figures.curves import Layout, legend_handles, names_of, panel_axes, plan_layout, style_names
+from drlhash_jax.figures.style import FigureFiles, Theme, Values, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,31 +30,42 @@ class Point(NamedTuple):
 Points = Mapping[str, Mapping[str, Point]]
 
 
-def _paint(figure: "Figure", theme: Theme, panels: Points, columns: int, legend_columns: int) -> None:
-    names = names_of(panels)
-    for place, (axes, named) in enumerate(zip(panel_axes(figure, list(panels), columns), panels.values())):
+class _Figure(NamedTuple):
+    """What is drawn: panels of points, names in the order of their styles, those in grey, and how panels stand."""
+
+    panels: Points
+    names: Sequence[str]
+    references: Sequence[str]
+    layout: Layout
+
+
+def _paint(figure: "Figure", theme: Theme, wanted: _Figure) -> None:
+    panels, layout = wanted.panels, wanted.layout
+    styles = style_names(wanted.names, wanted.references, theme)
+    styles = {name: style | {"linestyle": "none"} for name, style in styles.items()}
+    for place, (axes, named) in enumerate(zip(panel_axes(figure, list(panels), layout.columns), panels.values())):
         for name, point in named.items():
-            style = series_style(names.index(name), theme) | {"linestyle": "none"}
-            axes.errorbar(
-                point.reward, point.map, xerr=point.reward_sd, yerr=point.map_sd, capsize=2.5, elinewidth=0.9, **style
-            )
+            errors = {"xerr": point.reward_sd, "yerr": point.map_sd, "capsize": 2.5, "elinewidth": 0.9}
+            axes.errorbar(point.reward, point.map, **errors, **styles[name])
         axes.margins(0.12)
         axes.set_xlabel("reward")
-        if place % columns == 0:
+        if place % layout.columns == 0:
             axes.set_ylabel("mAP of the queries")
-    handles = legend_handles(names, (), theme)
-    for handle in handles:
-        handle.set_linestyle("none")
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns)
+    drawn = {name: styles[name] for name in wanted.names if any(name in named for named in panels.values())}
+    handles = legend_handles(drawn, (), theme)
+    figure.legend(handles=handles, loc="outside lower center", ncols=layout.legend_columns)
 
 
-def plot_reward_map(stem: Path, panels: Points, columns: int = 3) -> FigureFiles:
+def plot_reward_map(
+    stem: Path, panels: Points, names: Sequence[str] = (), references: Sequence[str] = ()
+) -> FigureFiles:
     """Reward against test mAP, a point for each way to choose bits and a panel for each number of them.
 
     Args:
       stem: path without ending.
       panels: title, e.g. "16 of 64 bits" -> name, e.g. "greedy" -> Point.
-      columns: panels side by side.
+      names: in the order of their styles, so that they look as in other figures; others come after them.
+      references: names that the others are compared with, drawn in grey.
 
     Returns:
       FigureFiles.
@@ -64,8 +75,8 @@ def plot_reward_map(stem: Path, panels: Points, columns: int = 3) -> FigureFiles
     """
     if not panels or not all(panels.values()):
         raise ValueError("a figure needs at least one panel, and each panel at least one point")
-    layout = plan_layout(len(panels), columns, names_of(panels))
-    rows: Sequence[tuple] = [(title, name, *point) for title, named in panels.items() for name, point in named.items()]
+    layout = plan_layout(len(panels), 3, names_of(panels))
+    rows = [(title, name, *point) for title, named in panels.items() for name, point in named.items()]
     values = Values(("panel", "series", "reward", "mAP", "reward sd", "mAP sd"), rows)
-    paint = lambda figure, theme: _paint(figure, theme, panels, layout.columns, layout.legend_columns)
-    return save_figure(stem, layout.size, paint, values)
+    wanted = _Figure(panels, list(dict.fromkeys([*names, *names_of(panels)])), references, layout)
+    return save_figure(stem, layout.size, lambda figure, theme: _paint(figure, theme, wanted), values)

@@ -26,8 +26,10 @@ MAX_BYTES = 5_000_000
 _MOST_PIXELS = 1800
 _COLOURS = 256
 _JPEG_QUALITY = 88
-# Wider than what a telephone shows at once: columns of a table, pixels of a figure, which may shrink to that.
-_NARROW_COLUMNS, _NARROW_PIXELS = 3, 440
+# What a telephone shows at once: letters of a table's line, and pixels that a figure can be shrunk from.
+_NARROW_LETTERS, _NARROW_PIXELS = 40, 440
+# Letters that the first column of a table, which is broken into lines, and the space between two columns take.
+_FIRST_COLUMN, _BETWEEN = 16, 3
 
 
 class _Grid(NamedTuple):
@@ -41,7 +43,10 @@ class _Grid(NamedTuple):
     @property
     def wide(self) -> bool:
         """Whether a narrow screen has to scroll it."""
-        return len(self.head) > _NARROW_COLUMNS
+        columns = list(zip(*([cell.text for cell in row] for row in self.rows)))[1:]
+        heads = [max(map(len, head.split())) for head in self.head[1:]]
+        letters = [_BETWEEN + max(head, *map(len, column)) for head, column in zip(heads, columns)]
+        return _FIRST_COLUMN + sum(letters) > _NARROW_LETTERS
 
 
 class _Picture(NamedTuple):

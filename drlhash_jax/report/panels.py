@@ -222,14 +222,12 @@ def draw_curves(folder: Path, curves: Curves) -> dict[str, list[Figure]]:
         return {}
     runs = curves.runs
     means = f"Means over the queries that have anything to find; {over(runs.labelled)}. {_PARTS}"
-    repeated = [
-        runs.sorted_names(runs.rows)[0],
-        *dict.fromkeys(runs.pool_name(record.run.pool) for record in runs.records),
-    ]
+    pools = runs.pool_names
+    repeated = [runs.sorted_names(runs.rows)[0], *pools]
 
     def figure(plot: Callable, name: str, series: Callable[[CodeCurves], Series], text: str) -> list[Figure]:
         name = f"{name}-{runs.slug}"
-        files = plot(folder / name, curve_panels(curves, series), repeated)
+        files = plot(folder / name, curve_panels(curves, series), repeated, pools)
         return [Figure(name, str(runs.group), f"{text} {means}", files)]
 
     return {
@@ -340,4 +338,5 @@ def draw_rewards(folder: Path, runs: Runs) -> Figure | None:
         "from left to right, more reward means better codes. Error bars: standard deviation over seeds; with one seed, "
         f"over the draws of random. {over(runs.records).capitalize()}."
     )
-    return Figure(name, str(runs.group), caption, figures.plot_reward_map(folder / name, panels))
+    files = figures.plot_reward_map(folder / name, panels, runs.sorted_names(runs.rows), runs.pool_names)
+    return Figure(name, str(runs.group), caption, files)

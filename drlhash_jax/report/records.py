@@ -87,9 +87,13 @@ class Runs(NamedTuple):
         """Name of the pool of a row in figures."""
         if self.alike:
             return "all bits of the pool"
-        return f"{row['method']}, all {row['pool_bits']} bits" + (
-            f" ({row['encoder']})" if len({each["encoder"] for each in self.rows}) > 1 else ""
-        )
+        name = f"{row['method']}, all {row['pool_bits']} bits"
+        return f"{name} ({row['encoder']})" if len({each["encoder"] for each in self.rows}) > 1 else name
+
+    @property
+    def pool_names(self) -> list[str]:
+        """Names of the pools of all runs, each once."""
+        return list(dict.fromkeys(self.pool_name(record.run.pool) for record in self.records))
 
     def sorted_names(self, rows: Sequence[dict]) -> list[str]:
         """Names of rows as figures order them: method by method, in each the selectors that matter most first."""

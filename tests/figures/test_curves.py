@@ -257,6 +257,15 @@ def test_many_curves_are_drawn_in_parts(tmp_path, figures):
     assert rows == [["one", n] for n in "aabbccddeeffgg"] + [["other", "a"]] * 2 + [["one", "all"]]
 
 
+def test_references_are_grey(tmp_path, figures):
+    plot_precision_recall(tmp_path / "figure", PANELS, references=["theirs"])
+    ours, theirs = figures[0].axes[0].lines
+    assert (ours.get_color(), theirs.get_color()) == (LIGHT.series[0], LIGHT.reference)
+    assert figures[0].legends[0].get_lines()[1].get_color() == LIGHT.reference
+    # Dark screens have other colours of the same names.
+    assert [line.get_color() for line in figures[1].axes[0].lines] == [DARK.series[0], DARK.reference]
+
+
 def test_parts_are_of_about_equal_size():
     named = dict.fromkeys("abcdefghij", Series([1], [1]))
     parts = split_panel("t", named, 5, ("a", "b"))
@@ -291,6 +300,12 @@ def test_reward_against_map(tmp_path, figures):
     both, alone = figures[0].axes
     assert both.lines[0].get_color() == LIGHT.series[0] and both.lines[0].get_linestyle() == "None"
     assert alone.lines[0].get_xdata() == [0.5] and alone.lines[0].get_marker() == MARKERS[1]
+    # Styles are those of other figures, where the names have these places.
+    plot_reward_map(tmp_path / "figure", panels, ["ppo", "greedy", "first", "random"], ["greedy"])
+    greedy, random = (container.lines[0] for container in figures[2].axes[0].containers)
+    assert greedy.get_color() == LIGHT.reference and greedy.get_marker() == MARKERS[1]
+    assert random.get_color() == LIGHT.series[3]
+    assert [text.get_text() for text in figures[2].legends[0].get_texts()] == ["greedy", "random"]
     for bad in ({}, {"A": {}}):
         with pytest.raises(ValueError, match="at least one panel, and each panel at least one point"):
             plot_reward_map(tmp_path / "bad", bad)

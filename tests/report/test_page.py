@@ -23,6 +23,7 @@ from drlhash_jax.report.page import read_readings, summary_cards
 from drlhash_jax.report.panels import curve_panels, measure_curves
 from drlhash_jax.report.pictures import draw_robustness
 from drlhash_jax.report.records import read_runs
+from drlhash_jax.report.table_files import Text
 from drlhash_jax.report.tables import Cell, Group, Method, Table
 
 ROOT = Path(__file__).parents[2]
@@ -207,6 +208,13 @@ def test_bold_needs_seeds(html, bare_run, tmp_path):
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert "<strong>" not in page and "Nothing is bold: one seed tells no best." in page
     assert "4 ways, and too few seeds to tell a best one" in page
+
+
+def test_wide_tables_are_told_by_their_letters():
+    grid = page._Grid("", ["method", "16 bits", "32 bits"], [[Text("a"), Text("0.500"), Text("0.600")]], [])
+    # 16 for the first column, then 3 + 5 letters each: 32; a spread and a number of seeds make it 16 + 2 * 22.
+    assert not grid.wide
+    assert grid._replace(rows=[[Text("a"), *[Text("0.500 ± 0.010 (n=2)")] * 2]]).wide
 
 
 def test_wide_things_say_that_they_scroll(parsed):
