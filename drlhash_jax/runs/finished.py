@@ -275,7 +275,7 @@ def read_run_data(run: FinishedRun, load_dataset: Callable[..., data.Dataset] = 
       UserError: the data cannot be loaded, or cannot be those that the run was made of.
     """
     source = run.config.get("data.source")
-    if source not in data.SOURCES:
+    if not isinstance(source, str) or source not in data.SOURCES:
         raise UserError(f"{run.path}/config.json names no data that can be loaded (data.source={source})")
     fields = [field.name for field in dataclasses.fields(data.DataSettings)]
     settings = {field: run.config[f"data.{field}"] for field in fields if f"data.{field}" in run.config}
