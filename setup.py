@@ -30,7 +30,6 @@ setup(
         "ml-collections>=1.0",
         "numpy>=2.0",
         "optax>=0.2.4",
-        "orbax-checkpoint>=0.12,<0.13",
         "pillow>=12.0",
         "rich>=13.0",
         "safetensors>=0.5",

@@ -1,5 +1,7 @@
 """Files that are either whole or absent: written under another name, then renamed."""
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -9,16 +11,48 @@ from typing import BinaryIO
 
 import numpy as np
 
+from drlhash_jax.errors import UserError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# Kinds of NumPy's types that an .npz gives back as they were; bfloat16 is not among them, and objects are pickled.
+_STORABLE_KINDS = "biufcU"
+
+
+def write_error(path: Path | str, error: OSError) -> UserError:
+    """The one line about a file that cannot be written, to be raised.
+
+    Args:
+      path: the file.
+      error: what the operating system said.
+    """
+    hint = "; make room and run the same command again" if error.errno in _NO_ROOM else ""
+    return UserError(f"{path} cannot be written: {error.strerror or error}{hint}")
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Writes a file so that a kill at any moment leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a file so that a kill or a full disk at any moment leaves the old one or the new one.
+
+    Args:
+      path: the file; its directory is created if needed.
+      write: writes the content into an open binary file.
+
+    Raises:
+      UserError: the operating system refuses; what `write` itself raises passes through. Nothing is left behind.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise write_error(path, error) from error
+        raise
 
 
 def write_json(path: Path, value: object) -> None:
@@ -28,13 +62,21 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_json_lines(path: Path, values: list) -> None:
-    """Writes one value a line, as JSON, atomically."""
+    """Writes one value per line, as JSON, atomically."""
     text = "".join(json.dumps(value, allow_nan=False) + "\n" for value in values)
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes arrays as an uncompressed .npz, atomically."""
+    """Writes arrays as an uncompressed .npz, atomically.
+
+    Raises:
+      TypeError: an array's type would not come back as it was (objects, bfloat16).
+      UserError: the file cannot be written.
+    """
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.kind not in _STORABLE_KINDS:
+            raise TypeError(f"{name}: an .npz does not keep arrays of {np.asarray(array).dtype}")
     write_atomically(path, lambda file: np.savez(file, **arrays))
 
 

@@ -118,6 +118,34 @@ def gather_rows(tree: Any, axis_name: str | None, axis: int = 0) -> Any:
     return jax.tree.map(gather, tree)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def differentiable_gather(x: Array, axis_name: str | None) -> Array:
+    """`gather_rows` of one array inside what is differentiated: every device sees all rows of a batch that is shared.
+
+    For losses over pairs and triplets. Each device goes on to compute its own share of the loss from all rows; the
+    gradient in a device's rows is then the sum of what all shares say about them.
+
+    Args:
+      x: ``[B, ...]``, this device's rows.
+      axis_name: axis of the devices; None for one.
+
+    Returns:
+      ``[B * devices, ...]``, the same values on every device.
+    """
+    return vary(gather_rows(x, axis_name), axis_name)
+
+
+def _gather_forward(x, axis_name):
+    return differentiable_gather(x, axis_name), None
+
+
+def _gather_backward(axis_name, _, cotangent):
+    return (vary(local_rows(total(cotangent, axis_name), axis_name), axis_name),)
+
+
+differentiable_gather.defvjp(_gather_forward, _gather_backward)
+
+
 def pad_rows(tree: Any, multiple: int) -> Any:
     """Appends rows of zeros up to the next multiple."""
     pad = lambda x: jnp.pad(x, [(0, -x.shape[0] % multiple)] + [(0, 0)] * (x.ndim - 1))

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from flax import struct
 
 Array = jax.Array
 
@@ -79,18 +78,3 @@ class BitSelection(NamedTuple):
     order: Array
     reward: Array
     num_evaluations: int
-
-
-@struct.dataclass
-class TrainState:
-    """Everything that a training step changes.
-
-    Attributes:
-      step: int32 scalar.
-      params: pytree of parameters.
-      opt_state: pytree of the optimiser.
-    """
-
-    step: Array
-    params: dict
-    opt_state: tuple

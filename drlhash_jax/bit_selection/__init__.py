@@ -24,7 +24,12 @@ from drlhash_jax.bit_selection.selectors import (
     select_random,
 )
 
+from drlhash_jax.bit_selection.reward import RewardSettings
+
+SELECTORS = ("ppo", "greedy", "entropy", "random", "first", "best_of_random")
 __all__ = [
+    "SELECTORS",
+    "RewardSettings",
     "ActorCritic",
     "EnvParams",
     "EnvState",

@@ -1,11 +1,23 @@
 """Datasets by name and the protocols that split them."""
 
 from drlhash_jax.data.benchmarks import data_file
-from drlhash_jax.data.dataset import Dataset, DataSettings, check_dataset
+from drlhash_jax.data.dataset import Dataset, DataSettings
 from drlhash_jax.data.embeddings import read_array, split_address
-from drlhash_jax.data.image_store import RowView, load_images, select_rows
-from drlhash_jax.data.images import ImageSpec, Skipped, UnreadableImageError, decode_image
-from drlhash_jax.data.protocols import CONFIGURED, PROTOCOLS, Split, find_protocol, make_split, split_digest
+from drlhash_jax.data.facts import input_digest, notices
+from drlhash_jax.data.image_store import load_images
+from drlhash_jax.data.images import ImageSpec, decode_image
+from drlhash_jax.data.npy_files import check_unfolding, read_npy
+from drlhash_jax.data.paths import regular_file
+from drlhash_jax.data.protocols import (
+    CONFIGURED,
+    PROTOCOLS,
+    ProtocolSettings,
+    Split,
+    find_protocol,
+    make_split,
+    split_digest,
+)
+from drlhash_jax.data.row_view import select_rows
 from drlhash_jax.data.sources import SOURCES, load_dataset
 
 __all__ = [
@@ -15,18 +27,20 @@ __all__ = [
     "DataSettings",
     "Dataset",
     "ImageSpec",
-    "RowView",
-    "Skipped",
+    "ProtocolSettings",
     "Split",
-    "UnreadableImageError",
-    "check_dataset",
+    "check_unfolding",
     "data_file",
     "decode_image",
     "find_protocol",
+    "input_digest",
     "load_dataset",
     "load_images",
     "make_split",
+    "notices",
     "read_array",
+    "read_npy",
+    "regular_file",
     "select_rows",
     "split_address",
     "split_digest",

@@ -1,13 +1,16 @@
 """Benchmark files that come with the project's data folder, and scikit-learn's digits."""
 
+import contextlib
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from drlhash_jax.data.dataset import Dataset, DataSettings
 from drlhash_jax.data.images import ImageSpec, decode_image
+from drlhash_jax.data.npy_files import one_line
 from drlhash_jax.errors import UserError
 
 # The shared benchmark files are looked up here; see the README for what they hold.
@@ -28,6 +31,24 @@ def data_file(name: str) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def _open(name: str) -> Iterator[np.lib.npyio.NpzFile]:
+    """The arrays of a shared benchmark file.
+
+    Raises:
+      UserError: it is not there, or damaged.
+    """
+    path = data_file(name)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            yield arrays
+    except UserError:
+        raise
+    except Exception as error:
+        # NumPy lets through whatever the decompressors raise.
+        raise UserError(f"{path} is damaged, fetch it again: {one_line(error)}") from error
+
+
 def load_digits(settings: DataSettings) -> Dataset:
     """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, shipped inside its wheel."""
     from sklearn.datasets import load_digits as sklearn_digits
@@ -40,14 +61,14 @@ def load_digits(settings: DataSettings) -> Dataset:
 
 def load_cifar10_features(settings: DataSettings) -> Dataset:
     """CIFAR-10 embeddings of an ImageNet-pretrained EfficientNet-Lite0 at 128 px, reduced to 256 dimensions."""
-    with np.load(data_file("cifar10_effnetlite0_pca256.npz"), allow_pickle=False) as arrays:
+    with _open("cifar10_effnetlite0_pca256.npz") as arrays:
         labels = np.concatenate([arrays["y_train"], arrays["y_test"]]).astype(np.int32)
         return Dataset("cifar10_features", arrays["features"].astype(np.float32), labels)
 
 
 def load_cifar10(settings: DataSettings) -> Dataset:
     """CIFAR-10 pixels after JPEG compression at quality 75, in the official order."""
-    with np.load(data_file("cifar10_jpeg75_packed.npz"), allow_pickle=False) as arrays:
+    with _open("cifar10_jpeg75_packed.npz") as arrays:
         header, scan, offsets = (arrays[key] for key in ("jpeg_header", "scan", "offsets"))
         labels = np.concatenate([arrays["y_train"], arrays["y_test"]]).astype(np.int32)
         classes = tuple(arrays["class_names"].tolist())
@@ -62,7 +83,7 @@ def load_cifar10(settings: DataSettings) -> Dataset:
 def load_coco_mini(settings: DataSettings) -> Dataset:
     """350 MS-COCO photographs with their 80 labels, decoded at data.image_size."""
     spec = ImageSpec(settings.image_size)
-    with np.load(data_file("coco_mini_images.npz"), allow_pickle=False) as arrays:
+    with _open("coco_mini_images.npz") as arrays:
         jpeg, offsets = arrays["jpeg"].tobytes(), arrays["offsets"]
         images = np.stack([decode_image(jpeg[start:stop], spec) for start, stop in zip(offsets[:-1], offsets[1:])])
         paths = tuple(f"{number:012d}.jpg" for number in arrays["image_ids"].tolist())
@@ -72,13 +93,13 @@ def load_coco_mini(settings: DataSettings) -> Dataset:
 
 def load_coco_mini_features(settings: DataSettings) -> Dataset:
     """EfficientNet-Lite0 embeddings (1,280 dimensions) of 350 MS-COCO photographs with their 80 labels."""
-    with np.load(data_file("coco_mini_effnetlite0.npz"), allow_pickle=False) as arrays:
+    with _open("coco_mini_effnetlite0.npz") as arrays:
         return Dataset("coco_mini_features", arrays["features"].astype(np.float32), arrays["labels"])
 
 
 def load_coco_labels(settings: DataSettings) -> Dataset:
     """The MS-COCO 2014 label matrix (122,218 x 80), rows in order of file name, with the published index lists."""
-    with np.load(data_file("coco_labels.npz"), allow_pickle=False) as arrays:
+    with _open("coco_labels.npz") as arrays:
         published = lambda prefix: tuple(arrays[f"{prefix}_{part}"] for part in ("test", "train", "database"))
         lists = {"CO": published("hashnet"), "CO-deephash": published("deephash")}
         classes = tuple(arrays["class_names"].tolist())
@@ -112,7 +133,7 @@ def load_nuswide_labels(settings: DataSettings) -> Dataset:
     The published database has lost the order of its rows, so query rows come first, database rows after them, and a
     training row is the first free database row of the same labels. That is all that stage 1 can see of it.
     """
-    with np.load(data_file("nuswide_labels.npz"), allow_pickle=False) as arrays:
+    with _open("nuswide_labels.npz") as arrays:
         test, database = arrays["labels_tc21_test"], arrays["labels_tc21_database_unordered"]
         train = len(test) + match_rows(arrays["labels_tc21_train"], database)
         classes = tuple(arrays["tc21_class_names"].tolist())

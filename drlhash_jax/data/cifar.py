@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from drlhash_jax.data.dataset import Dataset, DataSettings, needed_path
+from drlhash_jax.data.paths import regular_file
 from drlhash_jax.errors import UserError
 
 FOLDER = "cifar-10-batches-bin"
@@ -21,7 +22,7 @@ _MAX_RECORDS = 10_000
 def _parse_batch(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Labels int32 ``[n]`` and images uint8 ``[n, 32, 32, 3]`` of a batch: a label byte, then three colour planes."""
     if not content or len(content) % _RECORD:
-        raise UserError(f"{where} has {len(content)} bytes, no multiple of {_RECORD}: cut short? fetch it again")
+        raise UserError(f"{where} has {len(content)} bytes, not a multiple of {_RECORD}: cut short? fetch it again")
     records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
     bad = np.flatnonzero(records[:, 0] > 9)
     if len(bad):
@@ -35,7 +36,7 @@ def _read_archive(path: Path) -> dict[str, bytes]:
     wanted = {f"{FOLDER}/{name}": name for name in (*TRAIN_FILES, *TEST_FILES, NAMES_FILE)}
     found = {}
     try:
-        with tarfile.open(path, "r:*") as archive:
+        with tarfile.open(regular_file(path), "r:*") as archive:
             for member in archive:
                 name = wanted.get(member.name.removeprefix("./"))
                 if name is None or not member.isfile():
@@ -78,7 +79,7 @@ def read_binary(path: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], t
       UserError: missing or damaged.
     """
     if not path.exists():
-        raise UserError(f"data.path={path}: no such file or folder; give cifar-10-binary.tar.gz or {FOLDER}")
+        raise UserError(f"--config.data.path={path}: no such file or folder; give cifar-10-binary.tar.gz or {FOLDER}")
     found = _read_folder(path) if path.is_dir() else _read_archive(path)
     missing = [name for name in (*TRAIN_FILES, *TEST_FILES) if name not in found]
     if missing:
@@ -110,7 +111,7 @@ def load_tfds_cifar10(settings: DataSettings) -> Dataset:
     path = Path(needed_path(settings, "tfds_cifar10", f"the data_dir that holds cifar10/3.0.2; {how}"))
     # Without this check tfds asks a server for minutes.
     if not (path / _TFDS_FOLDER / "dataset_info.json").is_file():
-        raise UserError(f"data.path={path} holds no {_TFDS_FOLDER}/dataset_info.json: {how}")
+        raise UserError(f"--config.data.path={path} holds no {_TFDS_FOLDER}/dataset_info.json: {how}")
     import tensorflow_datasets as tfds
 
     try:
@@ -119,7 +120,9 @@ def load_tfds_cifar10(settings: DataSettings) -> Dataset:
     except Exception as error:
         # What tfds and array_record raise on folders that are incomplete or damaged is not documented.
         text = " ".join(str(error).split())[:200]
-        raise UserError(f"data.path={path}: cifar10 cannot be read ({type(error).__name__}: {text}): {how}") from error
+        raise UserError(
+            f"--config.data.path={path}: cifar10 cannot be read ({type(error).__name__}: {text}): {how}"
+        ) from error
     images = np.stack([example["image"] for example in examples])
     labels = np.array([example["label"] for example in examples], np.int32)
     names = sources["train"].dataset_info.features["label"].names

@@ -55,39 +55,51 @@ def _check_targets(root: Path, names: list[str]) -> None:
         seen[target] = name
 
 
-def load_folder(settings: DataSettings) -> Dataset:
-    """A folder with one sub-folder of images a class; classes are numbered in sorted order.
-
-    Hidden names, files that are not named like images and files beside the class folders are left out and listed.
-    """
-    root = Path(needed_path(settings, "folder", "a folder with one sub-folder of images for every class"))
-    if not root.is_dir():
-        raise UserError(f"data.path={root}: no such folder")
-    ignored: list[Skipped] = []
+def _class_folders(root: Path, ignored: list[Skipped]) -> list[str]:
+    """Names of the sub-folders, sorted; what else there is goes to `ignored`."""
+    try:
+        entries = sorted(root.iterdir())
+    except OSError as error:
+        raise UserError(f"--config.data.path={root} cannot be read: {error.strerror}") from error
     classes = []
-    for entry in sorted(root.iterdir()):
+    for entry in entries:
         if entry.name.startswith("."):
             ignored.append(Skipped(_printable(entry.name), "hidden name"))
         elif not entry.is_dir() or entry.is_symlink():
-            ignored.append(Skipped(_printable(entry.name), "no class folder"))
+            ignored.append(Skipped(_printable(entry.name), "not a class folder"))
         else:
             classes.append(entry.name)
     if len(classes) < 2:
-        raise UserError(f"data.path={root} has {len(classes)} sub-folders: needs one for every class, at least 2")
+        raise UserError(
+            f"--config.data.path={root}: {len(classes)} sub-folders found; needs one for every class, at least 2"
+        )
+    return classes
+
+
+def load_folder(settings: DataSettings) -> Dataset:
+    """A folder with one sub-folder of images for every class; classes are numbered in sorted order.
+
+    Hidden names, files that are not named like images and files beside the class folders are left out and listed.
+
+    Raises:
+      UserError: no such folder, too few classes, a class without images (unless they are allowed), links that lead
+        out of the folder, or one file under two names.
+    """
+    root = Path(needed_path(settings, "folder", "a folder with one sub-folder of images for every class"))
+    if not root.is_dir():
+        raise UserError(f"--config.data.path={root}: no such folder")
+    ignored: list[Skipped] = []
+    classes = _class_folders(root, ignored)
     names, labels = [], []
     for number, name in enumerate(classes):
         found = _class_files(root, name, ignored)
-        if not found:
-            raise UserError(f"{root / name}: no image ({', '.join(SUFFIXES)}); remove the folder or fill it")
+        if not found and not settings.allow_empty_class:
+            raise UserError(
+                f"{root / name} holds no image ({', '.join(SUFFIXES)}); fill or remove the folder, "
+                "or set --config.data.allow_empty_class=True"
+            )
         names += found
         labels += [number] * len(found)
     _check_targets(root, names)
-    return image_dataset(
-        root.resolve().name,
-        root,
-        names,
-        np.array(labels, np.int32),
-        settings,
-        classes=tuple(map(_printable, classes)),
-        ignored=tuple(ignored),
-    )
+    shown, numbers = tuple(map(_printable, classes)), np.array(labels, np.int32)
+    return image_dataset(root.resolve().name, root, names, numbers, settings, classes=shown, ignored=tuple(ignored))

@@ -15,11 +15,14 @@ import numpy as np
 
 from drlhash_jax.data.dataset import Dataset, DataSettings, needed_path
 from drlhash_jax.data.image_store import image_dataset
+from drlhash_jax.data.paths import path_problem, regular_file, shown_path
 from drlhash_jax.errors import UserError
 
 PARTS = ("test", "train", "database")
-# A path, in which spaces may occur, then whole numbers.
-_HASH_LINE = re.compile(r"(\S.*?)((?:\s+-?\d+)+)\s*")
+# The whole numbers that end a line, backwards: forwards, a pattern tries every start and takes minutes for long lines.
+_NUMBERS_BACKWARDS = re.compile(r"\s*(?:\d+-?\s+)+")
+# Longer ones are words: Python does not read numbers of thousands of digits.
+_MAX_DIGITS = 18
 
 
 class LabelledFiles(NamedTuple):
@@ -40,10 +43,10 @@ def read_text(path: Path) -> str:
     """A whole text file in UTF-8, without a byte order mark.
 
     Raises:
-      UserError: not there, or not text.
+      UserError: not there, not a regular file, or not text.
     """
     try:
-        return path.read_text("utf-8-sig")
+        return regular_file(path).read_text("utf-8-sig")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -54,12 +57,14 @@ def inner_name(name: str, where: str) -> str:
     """A path in a list, in one spelling ("./a//b.jpg" is "a/b.jpg").
 
     Raises:
-      UserError: it leads out of the folder.
+      UserError: it leads out of the folder, or no file can have it.
     """
+    if problem := path_problem(name):
+        raise UserError(f"{where}: {shown_path(name)} cannot be the path of a file: {problem}")
     parts = PurePosixPath(name.replace("\\", "/"))
     absolute = parts.is_absolute() or PureWindowsPath(name).drive
-    if not parts.parts or absolute or ".." in parts.parts or "\0" in name:
-        raise UserError(f"{where}: path {name!r} must be relative to the list's folder and stay inside it")
+    if not parts.parts or absolute or ".." in parts.parts:
+        raise UserError(f"{where}: path {shown_path(name)} must be relative to the list's folder and stay inside it")
     return str(parts)
 
 
@@ -102,8 +107,17 @@ def _flags(fields: list[str], where: str) -> np.ndarray:
     """Fields of 0 and 1 as numbers: uint8 ``[C]``."""
     if not set(fields) <= {"0", "1"}:
         column = next(column for column, field in enumerate(fields) if field not in ("0", "1"))
-        raise UserError(f"{where}: label column {column + 1} is {fields[column]!r}, must be 0 or 1")
+        raise UserError(f"{where}: label column {column + 1} is {fields[column][:20]!r}, must be 0 or 1")
     return np.frombuffer("".join(fields).encode(), np.uint8) - ord("0")
+
+
+def _split_hash_line(line: str) -> tuple[str, list[str]] | None:
+    """A path, in which spaces may occur, and the whole numbers after it; None where there is nothing like that."""
+    numbers = _NUMBERS_BACKWARDS.match(line[::-1])
+    name = line[: -numbers.end()] if numbers else ""
+    if not name or name[0].isspace():
+        return None
+    return name, line[len(name) :].split()
 
 
 def read_hash_list(path: Path) -> LabelledFiles:
@@ -115,13 +129,14 @@ def read_hash_list(path: Path) -> LabelledFiles:
     names, rows = [], []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         where = f"{path}, line {number}"
-        match = _HASH_LINE.fullmatch(line)
-        if not match:
+        found = _split_hash_line(line)
+        if found is None:
             raise UserError(f"{where}: expected a path and then one 0 or 1 for every class, found {line[:60]!r}")
-        flags = _flags(match[2].split(), where)
+        name, fields = found
+        flags = _flags(fields, where)
         if rows and len(flags) != len(rows[0]):
             raise UserError(f"{where}: {len(flags)} label columns, line 1 has {len(rows[0])}")
-        names.append(inner_name(match[1], where))
+        names.append(inner_name(name, where))
         rows.append(flags)
     if not names:
         raise UserError(f"{path} is empty: expected lines of a path and one 0 or 1 for every class")
@@ -160,14 +175,14 @@ def load_lists(settings: DataSettings) -> Dataset:
 
 def _numbered(words: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Class words as numbers of the sorted words: int32 ``[N]``; and those words, numbers in their own order."""
-    numeric = all(word.isascii() and word.isdigit() for word in words)
+    numeric = all(word.isascii() and word.isdigit() and len(word) <= _MAX_DIGITS for word in words)
     classes = sorted(set(words), key=int if numeric else None)
     number = {word: index for index, word in enumerate(classes)}
     return np.array([number[word] for word in words], np.int32), tuple(classes)
 
 
 def read_csv(path: Path) -> LabelledFiles:
-    """Reads a CSV with a header: ``path,label`` with one class name a row, or ``path`` and a column of 0 and 1 a tag.
+    """Reads a CSV with a header: ``path,label`` with a class name in each row, or ``path`` and columns of 0 and 1.
 
     Raises:
       UserError: names the file and line.
@@ -180,7 +195,7 @@ def read_csv(path: Path) -> LabelledFiles:
     header = [field.strip() for field in header[1]]
     if len(header) < 2 or header[0] != "path" or len(set(header)) < len(header) or not all(header):
         raise UserError(
-            f"{path}, line 1: the header is {','.join(header)[:80]!r}; expected path,label or path and a column a tag"
+            f"{path}, line 1: the header is {','.join(header)[:80]!r}; expected path,label or path and a column per tag"
         )
     names, labels = [], []
     for line, row in rows:

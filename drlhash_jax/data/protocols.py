@@ -3,6 +3,7 @@
 A split is a function of (dataset, protocol, seed). Its query rows are used for nothing but the reported numbers.
 """
 
+import dataclasses
 import hashlib
 from typing import NamedTuple
 
@@ -10,14 +11,15 @@ import numpy as np
 
 from drlhash_jax.data.dataset import Dataset
 from drlhash_jax.errors import UserError
+from drlhash_jax.settings import Settings, setting
 
 
 class ClassBalanced(NamedTuple):
     """The same number of random rows of each class; single-label data.
 
     Attributes:
-      query: query rows a class.
-      train: training rows a class.
+      query: query rows per class.
+      train: training rows per class.
       train_in_database: whether training rows are also searched. The database is all rows but the queries, less the
         training rows where this is false.
     """
@@ -28,7 +30,7 @@ class ClassBalanced(NamedTuple):
 
 
 class RandomRows(NamedTuple):
-    """A number of random rows, whatever their labels; the fields as in `ClassBalanced`, counted over all rows."""
+    """A number of random rows, whatever their labels; fields as in `ClassBalanced`, counted over all rows."""
 
     query: int
     train: int
@@ -36,10 +38,10 @@ class RandomRows(NamedTuple):
 
 
 class ConceptBalanced(NamedTuple):
-    """The same number of random rows for each concept of multi-label data, no row twice; the fields as in
-    `ClassBalanced`, counted a concept.
+    """The same number of random rows for each concept of multi-label data, no row twice.
 
-    Queries are drawn first. Concepts take turns from the rarest to the most frequent, which finds enough rows for each.
+    Fields as in `ClassBalanced`, counted per concept. Queries are drawn first. Concepts take turns from the rarest to
+    the most frequent, which finds enough rows for each.
     """
 
     query: int
@@ -67,8 +69,25 @@ PROTOCOLS: dict[str, Protocol] = {
     "CO-deephash": PublishedLists(),
     "lists": PublishedLists(),
 }
-# These take their numbers from the config.
+# These take their numbers from the settings.
 CONFIGURED = {"balanced": ClassBalanced, "concepts": ConceptBalanced, "random": RandomRows}
+_MOST_ROWS = 10**9
+
+
+@dataclasses.dataclass(frozen=True)
+class ProtocolSettings(Settings):
+    """Which split is drawn; part of `config.data`. The numbers count for the protocols in `CONFIGURED` alone."""
+
+    protocol: str = setting(
+        "balanced", "named split, or one that takes the three numbers below", choices=(*PROTOCOLS, *CONFIGURED)
+    )
+    query: int = setting(
+        20, "query rows, per class (balanced), per concept (concepts) or in all (random)", least=1, most=_MOST_ROWS
+    )
+    train: int = setting(
+        50, "training rows, per class (balanced), per concept (concepts) or in all (random)", least=1, most=_MOST_ROWS
+    )
+    train_in_database: bool = setting(False, "whether training rows are also searched (balanced, concepts, random)")
 
 
 class Counts(NamedTuple):
@@ -77,7 +96,7 @@ class Counts(NamedTuple):
     Attributes:
       query: rows.
       train: rows.
-      database: rows; None where the literature does not tell.
+      database: rows; None where the literature does not say.
       classes: classes or label columns.
     """
 
@@ -126,23 +145,33 @@ def split_digest(split: Split) -> str:
     return digest.hexdigest()
 
 
-def find_protocol(name: str, query: int, train: int, train_in_database: bool) -> tuple[str, Protocol]:
-    """A protocol and its full name; the numbers count for the protocols in `CONFIGURED` alone."""
+def find_protocol(settings: ProtocolSettings) -> tuple[str, Protocol]:
+    """The full name of a protocol, with its numbers if it is a configured one, and the protocol."""
+    name = settings.protocol
     if name in PROTOCOLS:
         return name, PROTOCOLS[name]
-    full_name = f"{name}-{query}-{train}-{'all' if train_in_database else 'rest'}"
-    return full_name, CONFIGURED[name](query, train, train_in_database)
+    query, train, in_database = settings.query, settings.train, settings.train_in_database
+    full_name = f"{name}-{query}-{train}-{'all' if in_database else 'rest'}"
+    return full_name, CONFIGURED[name](query, train, in_database)
 
 
-def _balanced_rows(labels: np.ndarray, protocol: ClassBalanced, rng: np.random.Generator, name: str):
+def _remedy(name: str) -> str:
+    """What to do where rows are too few; the numbers of named protocols cannot be changed."""
+    return "" if name in PROTOCOLS else ": lower --config.data.query or --config.data.train"
+
+
+def _balanced_rows(dataset: Dataset, protocol: ClassBalanced, rng: np.random.Generator, name: str):
+    labels = dataset.labels
     if labels.ndim != 1:
-        raise UserError(f"protocol {name} balances classes and needs one label a row; use protocol random")
+        raise UserError(f"protocol {name} balances classes and needs one label per row; use protocol random")
     query, train = [], []
     for label in np.unique(labels[labels >= 0]):
         rows = rng.permutation(np.flatnonzero(labels == label))
         needed = protocol.query + protocol.train
         if len(rows) < needed:
-            raise UserError(f"protocol {name} needs {needed} rows a class, class {label} has {len(rows)}")
+            called = dataset.classes[label] if dataset.classes else label
+            found = f"class {called} has {len(rows)}{_remedy(name)}"
+            raise UserError(f"protocol {name} needs {needed} rows per class, {found}")
         query.append(rows[: protocol.query])
         train.append(rows[protocol.query : needed])
     return np.sort(np.concatenate(query)), np.sort(np.concatenate(train))
@@ -158,7 +187,8 @@ def _concept_rows(labels: np.ndarray, protocol: ConceptBalanced, rng: np.random.
         for concept in np.argsort(labels.sum(axis=0), kind="stable"):
             rows = rng.permutation(np.flatnonzero(free & (labels[:, concept] != 0)))[:count]
             if len(rows) < count:
-                raise UserError(f"protocol {name} needs {count} more rows of concept {concept}, {len(rows)} are left")
+                found = f"{len(rows)} are left{_remedy(name)}"
+                raise UserError(f"protocol {name} needs {count} more rows of concept {concept}, {found}")
             free[rows] = False
             drawn.append(rows)
         parts.append(np.sort(np.concatenate(drawn)))
@@ -168,7 +198,7 @@ def _concept_rows(labels: np.ndarray, protocol: ConceptBalanced, rng: np.random.
 def _random_rows(num_rows: int, protocol: RandomRows, rng: np.random.Generator, name: str):
     needed = protocol.query + protocol.train
     if num_rows < needed:
-        raise UserError(f"protocol {name} needs {needed} rows, the dataset has {num_rows}")
+        raise UserError(f"protocol {name} needs {needed} rows, the dataset has {num_rows}{_remedy(name)}")
     rows = rng.permutation(num_rows)
     return np.sort(rows[: protocol.query]), np.sort(rows[protocol.query : needed])
 
@@ -177,7 +207,7 @@ def _draw(dataset: Dataset, name: str, protocol: Protocol, seed: int) -> Split:
     num_rows = len(dataset.labels)
     rng = np.random.default_rng(seed)
     if isinstance(protocol, ClassBalanced):
-        query, train = _balanced_rows(dataset.labels, protocol, rng, name)
+        query, train = _balanced_rows(dataset, protocol, rng, name)
     elif isinstance(protocol, ConceptBalanced):
         query, train = _concept_rows(dataset.labels, protocol, rng, name)
     else:
@@ -185,7 +215,7 @@ def _draw(dataset: Dataset, name: str, protocol: Protocol, seed: int) -> Split:
     left_out = query if protocol.train_in_database else np.concatenate([query, train])
     database = np.setdiff1d(np.arange(num_rows), left_out)
     if not len(database):
-        raise UserError(f"protocol {name} leaves no row of {dataset.name} for the database")
+        raise UserError(f"protocol {name} leaves no row of {dataset.name} for the database{_remedy(name)}")
     return Split(name, query, train, database)
 
 

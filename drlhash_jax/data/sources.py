@@ -19,6 +19,8 @@ from drlhash_jax.data.folder import load_folder
 from drlhash_jax.data.idx import load_idx
 from drlhash_jax.data.lists import load_csv, load_jsonl, load_lists
 from drlhash_jax.data.nuswide import load_nuswide21, load_nuswide81
+from drlhash_jax.errors import UserError
+from drlhash_jax.settings import near
 
 SOURCES: dict[str, Callable[[DataSettings], Dataset]] = {
     "arrays": load_arrays,
@@ -55,6 +57,12 @@ def load_dataset(source: str, path: str = "", **settings) -> Dataset:
       Dataset.
 
     Raises:
-      UserError: see `check_dataset` and the source.
+      UserError: no such source; see `DataSettings`, the source and `check_dataset`.
     """
-    return check_dataset(SOURCES[source](DataSettings(path=path, **settings)))
+    if source not in SOURCES:
+        known = ", ".join(SOURCES)
+        raise UserError(f"--config.data.source={source}: choose one of {known}{near(source, list(SOURCES))}")
+    checked = DataSettings(path=path, **settings).checked("--config.data.")
+    inputs_from = f"--config.data.path={path}" if path else ""
+    labels_from = f"--config.data.labels_path={checked.labels_path}" if checked.labels_path else ""
+    return check_dataset(SOURCES[source](checked), inputs_from, labels_from)

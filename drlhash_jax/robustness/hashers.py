@@ -7,10 +7,9 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from drlhash_jax import training
 from drlhash_jax.data import ImageSpec, decode_image
 from drlhash_jax.errors import UserError
-from drlhash_jax.runs import Model, load_model
+from drlhash_jax.runs import encode, load_model, selected_bits
 
 PERCEPTUAL_HASHES = ("dhash", "phash", "whash")
 
@@ -35,18 +34,6 @@ def _at_model_size(images: np.ndarray, spec: ImageSpec) -> np.ndarray:
     return np.stack(decoded)
 
 
-def _selected_bits(model: Model, bits: int | None, selector: str | None, folder: Path) -> np.ndarray:
-    """Pool positions int64 ``[p]`` of a stored selection; all of them if none is asked for."""
-    if bits is None and selector is None:
-        return np.arange(model.num_bits)
-    if bits is None or selector is None:
-        raise UserError(f"bits={bits}, selector={selector}: give both, or neither for all bits of {folder}")
-    if selector not in model.selections.get(bits, {}):
-        stored = [f"{length} {name}" for length, names in model.selections.items() for name in names]
-        raise UserError(f"{folder} has no {bits} bits by {selector}; it has {', '.join(stored) or 'no selections'}")
-    return np.array(model.selections[bits][selector])
-
-
 def model_hasher(folder: Path, bits: int | None = None, selector: str | None = None) -> Hasher:
     """The codes of a saved model.
 
@@ -65,12 +52,13 @@ def model_hasher(folder: Path, bits: int | None = None, selector: str | None = N
     if model.spec.kind != "images" or len(model.spec.mean) != 3:
         channels = "" if model.spec.kind != "images" else f" of {len(model.spec.mean)} channel(s)"
         raise UserError(f"{folder} reads {model.spec.kind}{channels}; a hash of images needs a model of colour images")
-    order = _selected_bits(model, bits, selector, folder)
+    # Refused here, not at the first image.
+    selected_bits(model, bits, selector)
     size = ImageSpec(**model.image_files) if model.image_files else None
 
     def codes(images: np.ndarray) -> np.ndarray:
         images = _at_model_size(images, size) if size else images
-        return training.encode_codes(model.encoder, model.params, images, model.spec)[:, order]
+        return encode(model, images, bits, selector)
 
     return codes
 

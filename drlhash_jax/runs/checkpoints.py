@@ -1,8 +1,10 @@
-"""States of a stage that is under way, saved by orbax and verified when they are read.
+"""States of a stage that is under way, verified when they are read.
 
-``checkpoints/STAGE/POSITION/`` is what orbax committed; ``checkpoints/STAGE/POSITION.json``, written after it, holds
-the SHA-256 of each of its files, since orbax itself reads a flipped bit back as if nothing were wrong, and the
-configuration that the state belongs to.
+``checkpoints/STAGE/POSITION.npz`` holds the arrays; ``POSITION.json``, written after it, holds their SHA-256, and the
+configuration that the state belongs to. A finished stage is ``checkpoints/STAGE.npz`` with its SHA-256 in run.json: the
+same format, since both are a dictionary of NumPy arrays that process 0 alone reads and writes. orbax, which wrote the
+states before, brought nothing to this: a second format, files that had to be hashed from outside because it reads a
+flipped bit back as if nothing were wrong, a second of import, and on a full disk a traceback from each of its threads.
 """
 
 import json
@@ -14,9 +16,9 @@ import jax
 import numpy as np
 from absl import logging
 
-from drlhash_jax.files import sha256_of, write_json
-from drlhash_jax.runs.stored_config import differing_fields
 from drlhash_jax.errors import UserError
+from drlhash_jax.files import read_arrays, sha256_of, write_arrays, write_json
+from drlhash_jax.runs.stored_config import differing_fields
 
 _KEPT = 2
 
@@ -35,11 +37,16 @@ class SavedState(NamedTuple):
     facts: dict
 
 
+def _to_array(leaf: Any) -> np.ndarray:
+    array = np.asarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf)
+    # bfloat16 and its kin have no name in NumPy's format: their bits are stored.
+    return array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array
+
+
 def to_arrays(state: Any) -> dict[str, np.ndarray]:
     """The leaves of a pytree as this process's NumPy arrays, named by their path."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    local = lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x
-    return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(local(x)) for path, x in leaves}
+    return {jax.tree_util.keystr(path, simple=True, separator="."): _to_array(leaf) for path, leaf in leaves}
 
 
 def from_arrays(state: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -49,24 +56,17 @@ def from_arrays(state: Any, arrays: dict[str, np.ndarray]) -> Any:
       UserError: they are the leaves of something else.
     """
     leaves, treedef = jax.tree_util.tree_flatten_with_path(state)
-    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
-    shapes = {name: np.shape(leaf) for name, (_, leaf) in zip(names, leaves, strict=True)}
+    named = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    shapes = {name: np.shape(leaf) for name, leaf in named.items()}
     found = {name: np.shape(array) for name, array in arrays.items()}
     wrong = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
     if wrong:
         raise UserError(f"a saved state does not fit this version ({', '.join(wrong[:5])}): remove checkpoints/")
+    is_stored_as_bits = lambda leaf: np.dtype(leaf.dtype).kind == "V"
     return treedef.unflatten(
-        [np.asarray(arrays[name], leaf.dtype) for name, (_, leaf) in zip(names, leaves, strict=True)]
+        arrays[name].view(leaf.dtype) if is_stored_as_bits(leaf) else np.asarray(arrays[name], leaf.dtype)
+        for name, leaf in named.items()
     )
-
-
-def _checkpointer():
-    # Takes a second to import, and many runs end before they save anything.
-    import orbax.checkpoint as ocp
-
-    # Process 0 alone reads and writes; it waits for nobody.
-    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="drlhash")
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(), multiprocessing_options=alone)
 
 
 class StageCheckpoints:
@@ -77,9 +77,9 @@ class StageCheckpoints:
 
         Args:
           folder: of the stage.
-          config: flat, field -> JSON value; a state of another config is refused.
+          config: flat, field -> JSON value, digests of the inputs among them; a state of another config is refused.
         """
-        self._folder, self._config = folder.absolute(), config
+        self._folder, self._config = folder, config
 
     def save(self, position: int, state: Any, facts: dict) -> None:
         """Saves a state, and drops all but the newest two.
@@ -92,16 +92,10 @@ class StageCheckpoints:
         Raises:
           UserError: it cannot be written; what was saved before is still there.
         """
-        path, manifest = self._folder / str(position), self._manifest(position)
-        try:
-            manifest.unlink(missing_ok=True)
-            shutil.rmtree(path, ignore_errors=True)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            _checkpointer().save(path, to_arrays(state))
-            digests = {name: sha256_of(path / name) for name in _files(path)}
-            write_json(manifest, {"position": position, "config": self._config, "facts": facts, "sha256": digests})
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be written ({' '.join(str(error).split())[:200]})") from error
+        path = self._arrays_file(position)
+        write_arrays(path, to_arrays(state))
+        content = {"position": position, "config": self._config, "facts": facts, "sha256": sha256_of(path)}
+        write_json(self._manifest(position), content)
         # A damaged state beyond this one was passed over, and is not one of the two.
         self._drop_all_but([each for each in self._positions() if each <= position][:_KEPT])
 
@@ -112,32 +106,33 @@ class StageCheckpoints:
           UserError: it belongs to another configuration.
         """
         for position in self._positions():
-            path = self._folder / str(position)
+            path = self._arrays_file(position)
             manifest = self._read_manifest(position)
             if manifest is None:
                 logging.warning("%s was not written to its end: passed over", path)
                 continue
             if differing := differing_fields(manifest["config"], self._config):
                 raise UserError(f"{path} is of another config ({differing}): remove it, or give another --workdir")
-            if damaged := self._damaged(path, manifest["sha256"]):
-                logging.warning("%s is damaged (%s): passed over", path, damaged)
+            if sha256_of(path) != manifest["sha256"]:
+                logging.warning("%s is damaged: passed over", path)
                 continue
-            return SavedState(position, _checkpointer().restore(path), manifest["facts"])
+            return SavedState(position, read_arrays(path), manifest["facts"])
         return None
 
     def clear(self) -> None:
         """Removes all states of the stage."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _arrays_file(self, position: int) -> Path:
+        return self._folder / f"{position}.npz"
+
     def _manifest(self, position: int) -> Path:
         return self._folder / f"{position}.json"
 
     def _positions(self) -> list[int]:
         """Steps of everything that looks like a state, newest first."""
-        if not self._folder.is_dir():
-            return []
-        names = (entry.name for entry in self._folder.iterdir() if entry.is_dir())
-        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+        files = [path for path in self._folder.glob("*.npz") if path.is_file() and path.stem.isdecimal()]
+        return sorted((int(path.stem) for path in files), reverse=True)
 
     def _read_manifest(self, position: int) -> dict | None:
         try:
@@ -146,14 +141,8 @@ class StageCheckpoints:
         except (OSError, ValueError, AttributeError):
             return None
 
-    def _damaged(self, path: Path, digests: dict[str, str]) -> str | None:
-        """Name of a file that is not as it was written, or None."""
-        found = {name: sha256_of(path / name) for name in _files(path)}
-        differing = sorted(name for name in found.keys() | digests.keys() if found.get(name) != digests.get(name))
-        return differing[0] if differing else None
-
     def _drop_all_but(self, positions: list[int]) -> None:
-        kept = {str(position) for position in positions} | {f"{position}.json" for position in positions}
+        kept = {path.name for each in positions for path in (self._arrays_file(each), self._manifest(each))}
         for entry in self._folder.iterdir():
             if entry.name in kept:
                 continue
@@ -161,7 +150,3 @@ class StageCheckpoints:
                 shutil.rmtree(entry, ignore_errors=True)
             else:
                 entry.unlink(missing_ok=True)
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""One writer a directory: a lock that ends with its process, however that ends."""
+"""One writer per directory: a lock that ends with its process, however that ends."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from absl import logging
 from filelock import FileLock, Timeout
 
 from drlhash_jax.errors import UserError
+from drlhash_jax.files import write_error
 
 _LOCK, _WRITER = ".lock", ".writer.json"
 LOCK_FILES = (_LOCK, _WRITER)
@@ -35,7 +36,7 @@ def lock_directory(folder: Path) -> FileLock:
       The lock, held.
 
     Raises:
-      UserError: another process holds it; the message names it.
+      UserError: another process holds it, and the message names it; or nothing can be written there.
     """
     lock, writer_path = FileLock(folder / _LOCK, thread_local=False), folder / _WRITER
     try:
@@ -44,10 +45,16 @@ def lock_directory(folder: Path) -> FileLock:
         writer = _read_writer(writer_path)
         who = f"process {writer.get('pid', 'unknown')} on {writer.get('host', 'an unknown host')}"
         raise UserError(f"--workdir={folder} is being written by {who}: wait for it, or give another") from error
+    except OSError as error:
+        raise write_error(folder / _LOCK, error) from error
     left = _read_writer(writer_path)
     if left:
         logging.warning("%s: process %s on %s ended without closing it", folder, left.get("pid"), left.get("host"))
-    writer_path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    try:
+        writer_path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    except OSError as error:
+        unlock_directory(folder, lock)
+        raise write_error(writer_path, error) from error
     return lock
 
 

@@ -1,4 +1,4 @@
-"""What several processes that share a run say to each other: process 0 alone reads and writes, the others hear of it."""
+"""What processes that share a run say to each other: process 0 alone reads and writes, the others hear of it."""
 
 import io
 from collections.abc import Callable
@@ -12,12 +12,17 @@ from drlhash_jax.errors import UserError
 from drlhash_jax.files import read_arrays
 
 
+def is_first_process() -> bool:
+    """Whether this is process 0, which alone reads, writes and prints."""
+    return jax.process_index() == 0
+
+
 def from_first_process(arrays: dict[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
     """Process 0's arrays, or its None, in every process; the others' argument is ignored."""
     if jax.process_count() == 1:
         return arrays
     stream = io.BytesIO()
-    if arrays is not None and jax.process_index() == 0:
+    if arrays is not None and is_first_process():
         np.savez(stream, **arrays)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(stream.tell())))
     if size == 0:
@@ -29,7 +34,7 @@ def from_first_process(arrays: dict[str, np.ndarray] | None) -> dict[str, np.nda
 def in_first_process(function: Callable[[], Any]) -> Any:
     """What a function returns in process 0, and None elsewhere; its `UserError` is raised in every process."""
     result, message = None, ""
-    if jax.process_index() == 0:
+    if is_first_process():
         try:
             result = function()
         except UserError as error:

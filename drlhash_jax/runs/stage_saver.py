@@ -4,16 +4,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
-from drlhash_jax.runs.checkpoints import StageCheckpoints, from_arrays
-from drlhash_jax.runs.metric_writer import MetricWriter
-from drlhash_jax.runs.processes import any_process, from_first_process, in_first_process
 from drlhash_jax.errors import RunStoppedError
+from drlhash_jax.runs.checkpoints import SavedState, StageCheckpoints, from_arrays
+from drlhash_jax.runs.metric_writer import MetricWriter
+from drlhash_jax.runs.processes import any_process, from_first_process, in_first_process, is_first_process
 
 
 class StageSaver:
-    """The two halves of a `Checkpoint`, and the stage's clock.
+    """The two halves of a `types.Checkpoint`, and the stage's clock.
 
     Process 0 alone reads and writes; all processes stop after the same step.
     """
@@ -41,14 +39,18 @@ class StageSaver:
         """
         self._stage, self._checkpoints, self._metrics = stage, checkpoints, metrics
         self._seconds_between, self._stop_requested = seconds_between, stop_requested
-        self._saved = in_first_process(checkpoints.newest)
-        if self._saved:
-            metrics.cut(self._saved.facts["metrics_size"])
-        else:
-            metrics.forget(stage)
+        self._saved = in_first_process(self._find_saved)
         self._seconds_before = self._saved.facts["seconds"] if self._saved else 0.0
         self._started = self._last_saved = time.perf_counter()
         self._stop_if(*any_process(stop_requested() is not None))
+
+    def _find_saved(self) -> SavedState | None:
+        saved = self._checkpoints.newest()
+        if saved:
+            self._metrics.cut(saved.facts["metrics_size"])
+        else:
+            self._metrics.forget(self._stage)
+        return saved
 
     @property
     def seconds(self) -> float:
@@ -72,7 +74,7 @@ class StageSaver:
           RunStoppedError: the run was asked to stop, and the state is saved.
           UserError: the state cannot be written.
         """
-        due = jax.process_index() == 0 and time.perf_counter() - self._last_saved >= self._seconds_between
+        due = is_first_process() and time.perf_counter() - self._last_saved >= self._seconds_between
         due, stop = any_process(due, self._stop_requested() is not None)
         if due or stop:
             facts = {"seconds": self.seconds, "metrics_size": self._metrics.size}

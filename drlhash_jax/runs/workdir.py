@@ -1,93 +1,102 @@
-"""The directory of a run: its config, its provenance, and the stages that are finished."""
+"""The directory of a run: its config, what it was computed from and by whom, and the stages that are finished."""
 
 import json
 import os
-import platform
-import subprocess
-import sys
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-import jax
 import numpy as np
 from absl import logging
 from filelock import FileLock
 
 from drlhash_jax import __version__
+from drlhash_jax.errors import UserError
+from drlhash_jax.files import read_arrays, sha256_of, write_arrays, write_error, write_json
 from drlhash_jax.runs.checkpoints import StageCheckpoints
-from drlhash_jax.files import read_arrays, sha256_of, write_arrays, write_json
 from drlhash_jax.runs.lock import LOCK_FILES, lock_directory, unlock_directory
 from drlhash_jax.runs.metric_writer import MetricWriter
-from drlhash_jax.runs.processes import from_first_process, in_first_process
+from drlhash_jax.runs.processes import from_first_process, in_first_process, is_first_process
+from drlhash_jax.runs.provenance import describe_session
 from drlhash_jax.runs.stage_saver import StageSaver
-from drlhash_jax.runs.stored_config import differing_fields, flatten_config
-from drlhash_jax.errors import UserError
+from drlhash_jax.runs.stored_config import FORMAT, check_format, differing_fields, flatten_config, read_object
 from drlhash_jax.types import Checkpoint
 
-_RECORDED_PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "numpy", "scikit-learn")
+# Of a SHA-256, enough to tell two files apart on screen.
+_SHOWN_DIGITS = 12
 
 
-def _git_revision() -> str | None:
-    """Revision of the checkout that the package runs from; None outside one."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
+def _as_stored(value: object) -> object:
+    """What a reader of the JSON file would see: tuples become lists."""
+    return json.loads(json.dumps(value))
 
 
-def _versions() -> dict[str, str | None]:
-    found = {"python": platform.python_version(), "drlhash_jax": __version__}
-    for package in _RECORDED_PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
+def _check_config(path: Path, config: dict) -> None:
+    """Refuses a config.json of another run, of another format, or of something else; `config` is flat."""
+    content = read_object(path)
+    if "drlhash_jax" not in content or not isinstance(content.get("config"), dict):
+        raise UserError(f"{path} is not a run's config: give another --workdir")
+    check_format(path, content)
+    if changes := differing_fields(flatten_config(content["config"]), config):
+        raise UserError(f"--workdir={path.parent} holds a run with another config ({changes}): give another --workdir")
+
+
+def _check_inputs(folder: Path, stored: dict[str, str], found: dict[str, str]) -> None:
+    """Refuses to go on with data or labels that are not those that the run began with."""
+    shown = lambda digest: f"{digest[:_SHOWN_DIGITS]}..." if digest else "not there"
+    changed = [
+        f"{name} changed since this run began (SHA-256 was {shown(stored.get(name))}, now {shown(found.get(name))})"
+        for name in sorted(stored | found)
+        if stored.get(name) != found.get(name)
+    ]
+    if changed:
+        raise UserError(f"--workdir={folder}: {', '.join(changed)}; restore what changed, or give another --workdir")
 
 
 class Workdir:
-    """A run's directory, and its only writer. Opening one that holds the same config continues it.
+    """A run's directory, and its only writer. Opening one that holds the same config and inputs continues it.
 
     Where several processes share a run, process 0 alone reads and writes it, and decides what is finished. A context
     manager: leaving it lets another writer in.
+
+    Attributes:
+      path: the directory.
+      config: as it is stored, a plain nested dict of JSON values.
+      metrics: the run's scalars; writes nothing in other processes than the first.
     """
 
-    def __init__(self, path: str | os.PathLike, config: dict, stop_requested: Callable[[], str | None] = lambda: None):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        config: dict,
+        stop_requested: Callable[[], str | None] = lambda: None,
+        *,
+        inputs: Mapping[str, str] | None = None,
+    ):
         """Opens or creates the directory.
 
         Args:
           path: the directory.
           config: plain nested dict of JSON values, `checkpoint_seconds` and `seed` among them.
           stop_requested: the name of the signal that asks the run to stop, if one came.
+          inputs: name of what the run is computed from (data, labels, a list, weights) -> SHA-256. Stored once, and
+            compared whenever the run is continued.
 
         Raises:
-          UserError: not writable, in use, holds something else, or holds a run with another config.
+          UserError: not writable, in use, holds something else, or holds a run of another format, with another config,
+            or of other inputs; then nothing was written.
         """
         self.path = Path(path)
-        # Tuples become lists in JSON; compare what a reader would see.
-        config = json.loads(json.dumps(config))
-        self._flat_config = flatten_config(config)
+        self.config = _as_stored(config)
+        self._flat_config = flatten_config(self.config)
+        self._inputs = dict(inputs or {})
         self._stop_requested = stop_requested
-        self._first = jax.process_index() == 0
-        self._lock, existed = in_first_process(self._open) or (None, False)
-        if self._first and not existed:
-            write_json(self.path / "config.json", {"drlhash_jax": __version__, "config": config})
-        # A kill may have come between the two files.
-        self._run = self._read("run.json") if existed and (self.path / "run.json").is_file() else {}
-        self._run.setdefault("stages", {})
-        self._run |= {
-            "argv": sys.argv,
-            "git_revision": _git_revision(),
-            "versions": _versions(),
-            "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-            "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
-            "seed": config["seed"],
-        }
-        self._save_run()
-        self.metrics = MetricWriter(self.path / "metrics.jsonl")
+        self._lock: FileLock | None = None
+        # Content of run.json, in process 0.
+        self._run: dict = {}
+        self._session: int | None = None
+        in_first_process(self._open)
+        self.metrics = MetricWriter(self.path / "metrics.jsonl" if is_first_process() else None)
 
     def __enter__(self) -> "Workdir":
         return self
@@ -101,77 +110,99 @@ class Workdir:
             unlock_directory(self.path, self._lock)
             self._lock = None
 
-    def _open(self) -> tuple[FileLock, bool]:
-        """Checks the directory and locks it; also says whether a run is there to be continued."""
-        self._check_folder()
+    def _open(self) -> None:
         # Before the lock, so that what is refused is left as it is, and after it, since another may have been faster.
-        self._check_config()
-        lock = lock_directory(self.path)
+        self._find_run()
         try:
-            return lock, self._check_config()
-        except UserError:
-            unlock_directory(self.path, lock)
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise self._unusable(error) from error
+        self._lock = lock_directory(self.path)
+        try:
+            found = self._find_run()
+            if found is None:
+                write_json(self._file("config.json"), self._stamp() | {"config": self.config})
+            # A kill may have come between the two files.
+            self._run = found or self._stamp() | {"seed": self.config["seed"], "inputs": self._inputs}
+            self._run |= {name: self._run.get(name, empty) for name, empty in (("stages", {}), ("sessions", []))}
+            if not found:
+                self._save_run()
+        except BaseException:
+            self.close()
             raise
 
-    def _check_folder(self) -> None:
-        path = self.path
-        if path.exists() and not path.is_dir():
-            raise UserError(f"--workdir={path} is a file: give a directory")
+    def _file(self, name: str) -> Path:
+        return self.path / name
+
+    def _stamp(self) -> dict:
+        return {"drlhash_jax": __version__, "format": FORMAT}
+
+    def _unusable(self, error: OSError | ValueError) -> UserError:
+        if isinstance(error, OSError):
+            return write_error(f"--workdir={self.path}", error)
+        return UserError(f"--workdir={self.path} cannot be written: {error}")
+
+    def _find_run(self) -> dict | None:
+        """Content of run.json of the run that is there to be continued, {} if it has none yet; None without a run.
+
+        Raises:
+          UserError: the directory cannot be used.
+        """
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            probe = path / ".write_probe"
-            probe.write_bytes(b"")
-            probe.unlink()
+            there = self.path.exists()
+            names = [entry.name for entry in self.path.iterdir()] if there and self.path.is_dir() else []
         except OSError as error:
-            raise UserError(f"--workdir={path} cannot be written: {error.strerror}") from error
-        # A kill before the first rename may have left a temporary file, which is ours, as the lock is.
-        ours = lambda name: name.endswith(".tmp") or name in LOCK_FILES
-        if not (path / "config.json").exists() and not all(ours(entry.name) for entry in path.iterdir()):
-            raise UserError(f"--workdir={path} holds other files and no run: give an empty or new directory")
-
-    def _check_config(self) -> bool:
-        """Whether a run is there to be continued."""
-        path = self.path
-        if not (path / "config.json").exists():
-            return False
-        try:
-            stored = flatten_config(self._read("config.json")["config"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}/config.json is not a run's config: give another --workdir") from error
-        if changes := differing_fields(stored, self._flat_config):
-            raise UserError(f"--workdir={path} holds a run with another config ({changes}): give another --workdir")
-        return True
-
-    def _read(self, name: str) -> dict:
-        return json.loads((self.path / name).read_text())
+            raise self._unusable(error) from error
+        if there and not self.path.is_dir():
+            raise UserError(f"--workdir={self.path} is a file: give a directory")
+        if "config.json" not in names:
+            # A kill before the first rename may have left a temporary file, which is ours, as the lock is.
+            if not all(name.endswith(".tmp") or name in LOCK_FILES for name in names):
+                raise UserError(f"--workdir={self.path} holds other files and no run: give an empty or new directory")
+            return None
+        _check_config(self._file("config.json"), self._flat_config)
+        if "run.json" not in names:
+            return {}
+        run = read_object(self._file("run.json"))
+        check_format(self._file("run.json"), run)
+        _check_inputs(self.path, run.get("inputs", {}), self._inputs)
+        return run
 
     def _save_run(self) -> None:
-        if self._first:
-            write_json(self.path / "run.json", self._run)
+        write_json(self._file("run.json"), self._run)
 
     def record(self, **facts) -> None:
-        """Adds facts about the run to run.json."""
-        self._run |= facts
-        self._save_run()
+        """Adds facts about the run to run.json, which must be the same whenever the run is continued.
 
-    def record_once(self, **facts) -> None:
-        """Adds facts that must be the same whenever the run is continued.
+        Args:
+          **facts: JSON values; what is there already is not written again.
 
         Raises:
           UserError: one of them was recorded otherwise.
         """
 
-        def check() -> None:
-            for name, value in facts.items():
+        def add() -> None:
+            stored = _as_stored(facts)
+            for name, value in stored.items():
                 if self._run.get(name, value) != value:
-                    raise UserError(f"--workdir={self.path} holds a run with other {name}: give another --workdir")
+                    raise UserError(
+                        f"--workdir={self.path} holds a run with other {name} "
+                        f"(was {self._run[name]}, now {value}): give another --workdir"
+                    )
+            if not stored.keys() <= self._run.keys():
+                self._run |= stored
+                self._save_run()
 
-        in_first_process(check)
-        self.record(**facts)
+        in_first_process(add)
 
     def seconds(self, stage: str) -> float:
         """Wall time that a finished stage took, in seconds, over all its interruptions; known to process 0 only."""
-        return self._run["stages"].get(stage, {"seconds": 0.0})["seconds"]
+        return self._run.get("stages", {}).get(stage, {"seconds": 0.0})["seconds"]
+
+    @property
+    def finished_stages(self) -> tuple[str, ...]:
+        """Names of the stages that earlier sessions or this one finished, in that order; known to process 0 only."""
+        return tuple(self._run.get("stages", {}))
 
     def stage(self, name: str, compute: Callable[[Checkpoint], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Computes a stage, from where it was interrupted if it was, or reads its arrays if it is finished.
@@ -186,42 +217,52 @@ class Workdir:
         Raises:
           RunStoppedError: a stop was requested.
           FloatingPointError: from compute; the message begins with the stage's name.
+          UserError: something cannot be written; what was saved before is still there.
         """
-        finished = from_first_process(self._finished(name) if self._first else None)
-        saved = StageCheckpoints(self.path / "checkpoints" / name, self._flat_config)
+        belongs_to = self._flat_config | {f"inputs.{each}": digest for each, digest in self._inputs.items()}
+        saved = StageCheckpoints(self._file("checkpoints") / name, belongs_to)
+        finished = from_first_process(in_first_process(lambda: self._read_finished(name, saved)))
         if finished is not None:
-            # A kill may have come between the end of the stage and the removal of its states.
-            if self._first:
-                saved.clear()
             return finished
         saver = StageSaver(name, saved, self.metrics, self._flat_config["checkpoint_seconds"], self._stop_requested)
+        in_first_process(self._begin_session)
         try:
             arrays = from_first_process(compute(Checkpoint(saver.restore, saver.offer)))
         except FloatingPointError as error:
             raise FloatingPointError(f"stage {name}: {error}") from error
-        self._finish(name, arrays, saver.seconds)
-        if self._first:
-            saved.clear()
+        in_first_process(lambda: self._finish(name, arrays, saver, saved))
         return arrays
 
-    def _arrays_file(self, name: str) -> Path:
-        return self.path / "checkpoints" / f"{name}.npz"
+    def _begin_session(self) -> None:
+        """Notes who computes, before the first thing that this process computes for the run."""
+        if self._session is None:
+            self._session = len(self._run["sessions"])
+            self._run["sessions"].append(describe_session())
+            self._save_run()
 
-    def _finished(self, name: str) -> dict[str, np.ndarray] | None:
+    def _arrays_file(self, name: str) -> Path:
+        return self._file("checkpoints") / f"{name}.npz"
+
+    def _read_finished(self, name: str, saved: StageCheckpoints) -> dict[str, np.ndarray] | None:
         """A finished stage's arrays; None if it has to run."""
         path = self._arrays_file(name)
         done = self._run["stages"].get(name)
         if not done or not path.is_file():
             return None
-        if sha256_of(path) == done["sha256"]:
-            return read_arrays(path)
-        logging.warning("%s is damaged (its SHA-256 differs from run.json): stage %s runs again", path, name)
-        return None
+        if sha256_of(path) != done["sha256"]:
+            logging.warning("%s is damaged (its SHA-256 differs from run.json): stage %s runs again", path, name)
+            return None
+        # A kill may have come between the end of the stage and the removal of its states.
+        saved.clear()
+        return read_arrays(path)
 
-    def _finish(self, name: str, arrays: dict[str, np.ndarray], seconds: float) -> None:
+    def _finish(self, name: str, arrays: dict[str, np.ndarray], saver: StageSaver, saved: StageCheckpoints) -> None:
         path = self._arrays_file(name)
-        if not self._first:
-            return
         write_arrays(path, arrays)
-        self._run["stages"][name] = {"seconds": seconds, "sha256": sha256_of(path)}
+        self._run["stages"][name] = {
+            "seconds": saver.seconds,
+            "sha256": sha256_of(path),
+            "session": self._session,
+        }
         self._save_run()
+        saved.clear()

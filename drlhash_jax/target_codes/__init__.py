@@ -1,6 +1,14 @@
 """Stage 1: labels to target codes by the similarity loss, block-wise or exact."""
 
-from drlhash_jax.target_codes.inference import PATHS, TargetCodes, TargetCodeSettings, choose_path, infer_target_codes
+from drlhash_jax.target_codes.inference import (
+    PATHS,
+    LabelData,
+    TargetCodeSettings,
+    choose_path,
+    codes_of,
+    gradient_step,
+    start,
+)
 from drlhash_jax.target_codes.labels import LabelSets, find_label_sets, to_multi_hot
 from drlhash_jax.target_codes.similarity_loss import (
     blockwise_similarity_loss,
@@ -10,14 +18,16 @@ from drlhash_jax.target_codes.similarity_loss import (
 
 __all__ = [
     "PATHS",
+    "LabelData",
     "LabelSets",
     "TargetCodeSettings",
-    "TargetCodes",
     "blockwise_similarity_loss",
     "choose_path",
+    "codes_of",
     "exact_similarity_loss",
     "find_label_sets",
-    "infer_target_codes",
+    "gradient_step",
     "quantisation_loss",
+    "start",
     "to_multi_hot",
 ]

@@ -1,14 +1,13 @@
 """Stage 1: target codes from labels by full-batch Adam on latent V, Z = tanh(V) (thesis Alg. 1, Eq. 3.2-3.10)."""
 
 import dataclasses
-import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import struct
 
 from drlhash_jax import parallel
 from drlhash_jax.settings import Settings, setting
@@ -18,10 +17,9 @@ from drlhash_jax.target_codes.similarity_loss import (
     exact_similarity_loss,
     quantisation_loss,
 )
-from drlhash_jax.types import NO_CHECKPOINT, Array, Checkpoint
+from drlhash_jax.types import Array
 
 PATHS = ("auto", "exact", "blockwise")
-_EPOCHS_A_CALL = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,20 +39,6 @@ class TargetCodeSettings(Settings):
     block_width: int = setting(500, "w, columns of a block of S", least=1, most=65_536)
 
 
-class TargetCodes(NamedTuple):
-    """What stage 1 returns.
-
-    Attributes:
-      codes: uint8 ``[n, K]`` of {0, 1}.
-      loss: float32 ``[num_epochs]``, the loss before each step.
-      path: "exact" or "blockwise", the one taken.
-    """
-
-    codes: np.ndarray
-    loss: np.ndarray
-    path: str
-
-
 def choose_path(path: str, label_sets: LabelSets) -> str:
     """Resolves "auto": exact when sets are disjoint, or when their pairs are at most a third of the rows' pairs."""
     if path != "auto":
@@ -63,138 +47,104 @@ def choose_path(path: str, label_sets: LabelSets) -> str:
     return "exact" if label_sets.disjoint or 3 * num_sets**2 <= num_rows**2 else "blockwise"
 
 
-class TargetCodeState(NamedTuple):
-    """Everything that stage 1 changes.
+@struct.dataclass
+class LabelData:
+    """What the similarity loss compares codes with.
 
     Attributes:
-      epoch: int32 scalar, gradient steps done.
-      v: float32 ``[n, K]``, latent codes.
-      opt_state: of Adam.
-      losses: float32 ``[num_epochs]``, those of the steps done.
+      members: int32 ``[n]``, number of each row's label set, G for filling rows; None on path "blockwise".
+      sets: float32 ``[G, C]``, the distinct label sets; on path "blockwise" uint8 or float32 ``[n, C]``, those of all
+        rows, zeros for filling rows.
+      path: "exact" or "blockwise"; static.
+      disjoint: whether no two sets share a label; static.
+      num_rows: rows that are not filling; static.
     """
 
-    epoch: Array
-    v: Array
-    opt_state: tuple
-    losses: Array
+    members: Array | None
+    sets: Array
+    path: str = struct.field(pytree_node=False)
+    disjoint: bool = struct.field(pytree_node=False)
+    num_rows: int = struct.field(pytree_node=False)
 
 
-def _fit(
-    value: Callable,
-    state: TargetCodeState,
-    last: Array,
-    num_rows: int,
-    settings: TargetCodeSettings,
-    axis_name: str | None,
-) -> TargetCodeState:
-    """Steps of Adam on this device's latent codes until `last` are done; returns the state of all rows."""
-    optimizer = optax.adam(settings.learning_rate)
-    ramp = jnp.linspace(0.0, settings.quantisation_weight, settings.num_epochs)
-
-    def objective(v: Array, weight: Array) -> Array:
-        z = jnp.tanh(v)
-        return value(z) + weight * quantisation_loss(z, num_rows=num_rows, axis_name=axis_name)
-
-    def step(epoch, carry):
-        v, opt_state, losses = carry
-        loss, gradient = jax.value_and_grad(objective)(v, ramp[epoch])
-        updates, opt_state = optimizer.update(gradient, opt_state)
-        return optax.apply_updates(v, updates), opt_state, losses.at[epoch].set(loss)
-
-    # Adam's moments have a row for each of V's, its counter has none.
-    share = lambda tree: jax.tree.map(lambda x: parallel.local_rows(x, axis_name) if x.ndim else x, tree)
-    whole = lambda tree: jax.tree.map(lambda x: parallel.gather_rows(x, axis_name) if x.ndim else x, tree)
-    start = share(state.v), share(state.opt_state), state.losses
-    v, opt_state, losses = jax.lax.fori_loop(state.epoch, last, step, start)
-    return TargetCodeState(last, whole(v), whole(opt_state), losses)
-
-
-def _fit_exact(
-    state: TargetCodeState,
-    last: Array,
-    members: Array,
-    sets: Array,
-    *,
-    disjoint: bool,
-    num_rows: int,
-    settings: TargetCodeSettings,
-    axis_name: str | None,
-):
-    members = parallel.local_rows(members, axis_name)
-    shared = {"disjoint": disjoint, "num_rows": num_rows, "axis_name": axis_name}
-    value = lambda z: exact_similarity_loss(z, members, sets, **shared)
-    return _fit(value, state, last, num_rows, settings, axis_name)
-
-
-def _fit_blockwise(
-    state: TargetCodeState,
-    last: Array,
-    labels: Array,
-    *,
-    num_rows: int,
-    settings: TargetCodeSettings,
-    axis_name: str | None,
-):
-    labels = parallel.local_rows(labels, axis_name)
-    shared = {"height": settings.block_height, "width": settings.block_width}
-    value = lambda z: blockwise_similarity_loss(z, labels, num_rows=num_rows, axis_name=axis_name, **shared)
-    return _fit(value, state, last, num_rows, settings, axis_name)
-
-
-def infer_target_codes(
-    key: Array,
-    labels: np.ndarray,
-    num_bits: int,
-    settings: TargetCodeSettings,
-    devices: parallel.Devices | None = None,
-    on_call: Callable[[int, float], None] = lambda done, loss: None,
-    checkpoint: Checkpoint = NO_CHECKPOINT,
-) -> TargetCodes:
-    """Learns one code a training row such that codes agree exactly when labels are shared (thesis Alg. 1).
+def start(
+    key: Array, labels: np.ndarray, num_bits: int, settings: TargetCodeSettings, num_shards: int = 1
+) -> tuple[Array, Any, LabelData]:
+    """What stage 1 begins with.
 
     Args:
       key: PRNG key, consumed.
       labels: integer ``[n]`` (negative: no label) or multi-hot ``[n, C]``.
       num_bits: K.
       settings: TargetCodeSettings.
-      devices: that share the rows; None for the default device.
-      on_call: called after each call of the compiled steps with the number of epochs done and the last loss.
-      checkpoint: asked likewise, see `Checkpoint`.
+      num_shards: devices that share the rows; filling rows make their number a multiple of it.
 
     Returns:
-      TargetCodes; bit 1 iff z >= 0.
+      Latent codes V float32 ``[n, K]``, the state of Adam, and LabelData, filling rows at the end.
 
     Raises:
       ValueError: unknown path.
-      FloatingPointError: the loss stopped being a finite number.
     """
     if settings.path not in PATHS:
         raise ValueError(f"path={settings.path!r}: choose one of {', '.join(PATHS)}")
     label_sets = find_label_sets(labels)
     path = choose_path(settings.path, label_sets)
     num_rows = len(labels)
-    filling = 0 if devices is None else -num_rows % devices.mesh.size
-    v = settings.init_scale * jax.random.normal(key, (num_rows, num_bits), jnp.float32)
-    v = jnp.pad(v, ((0, filling), (0, 0)))
-    opt_state = optax.adam(settings.learning_rate).init(v)
-    state = TargetCodeState(jnp.zeros((), jnp.int32), v, opt_state, jnp.zeros(settings.num_epochs, jnp.float32))
-    fit = functools.partial(parallel.wrap_step, devices=devices, donate_argnums=(0,), num_rows=num_rows)
+    filling = -num_rows % num_shards
     if path == "exact":
         members = np.pad(label_sets.members, (0, filling), constant_values=len(label_sets.sets))
-        step, arrays = fit(_fit_exact, disjoint=label_sets.disjoint, settings=settings), (members, label_sets.sets)
+        sets = label_sets.sets
     else:
-        multi_hot = np.pad(label_sets.sets[label_sets.members], ((0, filling), (0, 0)))
-        step, arrays = fit(_fit_blockwise, settings=settings), (multi_hot,)
-    state, arrays = parallel.replicate((checkpoint.restore(state), arrays), devices)
-    done, losses = int(parallel.fetch(state.epoch, devices)), np.asarray(parallel.fetch(state.losses, devices))
-    while done < settings.num_epochs:
-        done = min(done + _EPOCHS_A_CALL, settings.num_epochs)
-        state = step(state, np.int32(done), *arrays)
-        losses = np.asarray(parallel.fetch(state.losses, devices))
-        bad = np.flatnonzero(~np.isfinite(losses))
-        if bad.size:
-            raise FloatingPointError(f"the loss is {losses[bad[0]]} in epoch {bad[0]}, batch of all {num_rows} rows")
-        on_call(done, float(losses[done - 1]))
-        checkpoint.offer(done, state)
-    codes = np.asarray(parallel.fetch(state.v, devices)[:num_rows] >= 0).astype(np.uint8)
-    return TargetCodes(codes, losses, path)
+        members, sets = None, np.pad(label_sets.sets[label_sets.members], ((0, filling), (0, 0)))
+    v = settings.init_scale * jax.random.normal(key, (num_rows, num_bits), jnp.float32)
+    v = jnp.pad(v, ((0, filling), (0, 0)))
+    data = LabelData(members, sets, path, label_sets.disjoint, num_rows)
+    return v, optax.adam(settings.learning_rate).init(v), data
+
+
+def _similarity_loss(z: Array, data: LabelData, settings: TargetCodeSettings, axis_name: str | None) -> Array:
+    shared = {"num_rows": data.num_rows, "axis_name": axis_name}
+    if data.path == "exact":
+        members = parallel.local_rows(data.members, axis_name)
+        return exact_similarity_loss(z, members, data.sets, disjoint=data.disjoint, **shared)
+    labels = parallel.local_rows(data.sets, axis_name)
+    return blockwise_similarity_loss(
+        z, labels, height=settings.block_height, width=settings.block_width, **shared
+    )
+
+
+def gradient_step(
+    v: Array, opt_state: Any, epoch: Array, data: LabelData, settings: TargetCodeSettings, axis_name: str | None = None
+) -> tuple[Array, Any, Array]:
+    """A step of Adam on all latent codes; each device computes its share of the rows.
+
+    Args:
+      v: float32 ``[n, K]``, latent codes.
+      opt_state: of Adam.
+      epoch: int32 scalar, steps done; the weight of the quantisation term grows with it.
+      data: LabelData.
+      settings: TargetCodeSettings.
+      axis_name: axis of the devices; None for one.
+
+    Returns:
+      The next v and state, and the loss before the step, float32 scalar.
+    """
+    ramp = jnp.linspace(0.0, settings.quantisation_weight, settings.num_epochs)
+
+    def objective(v: Array) -> Array:
+        z = jnp.tanh(v)
+        penalty = quantisation_loss(z, num_rows=data.num_rows, axis_name=axis_name)
+        return _similarity_loss(z, data, settings, axis_name) + ramp[epoch] * penalty
+
+    # Adam's moments have a row for each of V's, its counter has none.
+    share = lambda tree: jax.tree.map(lambda x: parallel.local_rows(x, axis_name) if x.ndim else x, tree)
+    whole = lambda tree: jax.tree.map(lambda x: parallel.gather_rows(x, axis_name) if x.ndim else x, tree)
+    local_v, local_state = share((v, opt_state))
+    loss, gradient = jax.value_and_grad(objective)(local_v)
+    updates, local_state = optax.adam(settings.learning_rate).update(gradient, local_state)
+    return *whole((optax.apply_updates(local_v, updates), local_state)), loss
+
+
+def codes_of(v: Array, num_rows: int) -> np.ndarray:
+    """Target codes uint8 ``[num_rows, K]`` of latent ones: bit 1 iff z = tanh(v) >= 0."""
+    return (np.asarray(v)[:num_rows] >= 0).astype(np.uint8)

@@ -1,49 +1,137 @@
-"""The closing table of a run: one row a length, one column a way to get there."""
+"""The closing table of a run: one row per way to get codes, one column per length; what it means and what to do next.
 
+Rows are those of metrics.json: `role` is "pool" (all bits of the encoder), "selected" (some of them, by `selector`) or
+"direct" (an encoder trained at this length); `map_interval` is [low, high] or None.
+"""
+
+import shlex
 import sys
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-_TITLES = {
-    "ppo": "PPO",
-    "greedy": "greedy",
-    "best_of_random": "best of N",
-    "entropy": "entropy",
-    "random": "random ± sd",
-    "first": "first p",
-    "direct": "trained at p",
+# Selector -> its name in the table, and which bits it keeps.
+_SELECTORS = {
+    "ppo": ("PPO", "those that the trained policy chooses"),
+    "greedy": ("greedy", "one after another, the bit that raises the reward most"),
+    "best_of_random": ("best of N", "the random choice of highest reward, among as many as PPO tries"),
+    "entropy": ("entropy", "those that split the rows most evenly"),
+    "random": ("random", "drawn by chance"),
+    "first": ("first p", "the first ones"),
 }
+_DIRECT = "trained at p"
+# Standard output that is no terminal.
+_WIDTH = 120
+
+
+def _label(row: dict) -> str:
+    if row["role"] == "pool":
+        return f"all {row['pool_bits']}"
+    if row["role"] == "direct":
+        return _DIRECT
+    return _SELECTORS.get(row["selector"], (row["selector"],))[0]
+
+
+def _place(row: dict) -> int:
+    """Where a row's label stands in the table: the pool, the selectors in the order above, others, direct training."""
+    if row["role"] != "selected":
+        return -1 if row["role"] == "pool" else len(_SELECTORS) + 1
+    return list(_SELECTORS).index(row["selector"]) if row["selector"] in _SELECTORS else len(_SELECTORS)
+
+
+def _labels(rows: Sequence[dict]) -> list[str]:
+    return list(dict.fromkeys(_label(row) for row in sorted(rows, key=_place)))
 
 
 def _cell(row: dict | None) -> str:
     if row is None or row["map"] is None:
         return "-"
-    return f"{row['map']:.3f} ± {row['map_sd']:.3f}" if "map_sd" in row else f"{row['map']:.3f}"
+    if "map_sd" in row:
+        return f"{row['map']:.3f} ± {row['map_sd']:.3f}"
+    interval = row.get("map_interval")
+    return f"{row['map']:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
-def results_table(rows: list[dict]) -> Table:
-    """Table of mAP for the rows of metrics.json."""
-    pool = next(row for row in rows if row["selector"] == "none" and row["bits"] == row["pool_bits"])
-    cut = "all" if pool["map_at"] is None else pool["map_at"]
-    title = f"mAP@{cut} on {pool['dataset']}, protocol {pool['protocol']}, seed {pool['seed']}"
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
-    table.add_column("bits", justify="right")
-    table.add_column(f"all {pool['pool_bits']}", justify="right")
-    others = [row for row in rows if row is not pool]
-    keyed = {(row["bits"], "direct" if row["selector"] == "none" else row["selector"]): row for row in others}
-    columns = [name for name in _TITLES if any(name == selector for _, selector in keyed)]
-    for name in columns:
-        table.add_column(_TITLES[name], justify="right")
-    for bits in sorted({bits for bits, _ in keyed}):
-        table.add_row(str(bits), _cell(pool), *(_cell(keyed.get((bits, name))) for name in columns))
-    if not keyed:
-        table.add_row(str(pool["bits"]), _cell(pool))
+def results_table(rows: Sequence[dict]) -> Table:
+    """Table of mAP with its intervals for the rows of metrics.json."""
+    first = rows[0]
+    cut = "all" if first["map_at"] is None else first["map_at"]
+    title = f"{first['method']}: mAP@{cut} on {first['dataset']}, protocol {first['protocol']}, seed {first['seed']}"
+    table = Table(title=Text(title), box=SIMPLE_HEAD, title_justify="left")
+    table.add_column("bits chosen by")
+    lengths = sorted({row["bits"] for row in rows})
+    for bits in lengths:
+        table.add_column(f"{bits} bits")
+    keyed = {(_label(row), row["bits"]): row for row in rows}
+    for label in _labels(rows):
+        table.add_row(Text(label), *(Text(_cell(keyed.get((label, bits)))) for bits in lengths))
     return table
+
+
+def legend_lines(rows: Sequence[dict]) -> list[str]:
+    """What stands in `results_table`, one line per thing."""
+    first = rows[0]
+    ranks = "all ranks" if first["map_at"] is None else f"the first {first['map_at']} ranks"
+    lines = [f"mAP: mean average precision over {ranks}, expected over the order of equal distances; 1 is the best"]
+    if any(row.get("map_interval") for row in rows):
+        lines.append(f"[low, high]: 95 % interval for other queries than these {first['n_query']}; not for other seeds")
+    draws = {row["num_draws"] for row in rows if "map_sd" in row}
+    if draws:
+        lines.append(f"±: standard deviation over {max(draws)} random choices")
+    chosen = any(row["role"] == "selected" for row in rows)
+    for row in rows:
+        if row["role"] == "pool":
+            lines.append(f"{_label(row)}: every bit" + chosen * "; those below keep p of them, chosen on training rows")
+    meanings = dict(_SELECTORS.values()) | {_DIRECT: "no choice, another encoder with p bits"}
+    return lines + [f"{label}: {meanings[label]}" for label in _labels(rows) if label in meanings]
+
+
+def _compare(bits: int, rows: Sequence[dict]) -> str:
+    """One line about rows that have intervals, two at least."""
+    highest, *others = sorted(rows, key=lambda row: -row["map"])
+    apart = [_label(row) for row in others if row["map_interval"][1] < highest["map_interval"][0]]
+    level = [_label(row) for row in others if row["map_interval"][1] >= highest["map_interval"][0]]
+    parts = [f"{bits} bits: {_label(highest)} is highest ({highest['map']:.3f})"]
+    if apart:
+        parts.append(f"lower, with intervals apart: {', '.join(apart)}")
+    if level:
+        parts.append(f"no difference shown, intervals overlap: {', '.join(level)}")
+    return "; ".join(parts)
+
+
+def difference_lines(rows: Sequence[dict]) -> list[str]:
+    """Per length one line that says what differs from the highest mAP and what does not, the pool included.
+
+    Two numbers differ here if their 95 % intervals do not overlap. All are about the same queries, so that this is
+    careful: numbers whose intervals overlap may still differ.
+    """
+    known = [row for row in rows if row["map"] is not None and row.get("map_interval")]
+    lines = []
+    for bits in sorted({row["bits"] for row in known if row["role"] != "pool"}):
+        compared = [row for row in known if row["role"] == "pool" or row["bits"] == bits]
+        if len(compared) > 1:
+            lines.append(_compare(bits, compared))
+    return lines
+
+
+def next_step_lines(workdir: str) -> list[str]:
+    """What to do with a finished run, as commands to copy."""
+    program, folder = "python -m drlhash_jax.main", shlex.quote(str(workdir))
+    return [
+        "next:",
+        f"  {program} report --runs={folder} --out=report",
+        "      tables, figures and one page about this run",
+        f"  {program} eval --workdir={folder}",
+        "      every other retrieval number of its codes",
+        f"  {program} --config=own_images --config.data.path=FOLDER",
+        "      your own images, one folder per class; own_embeddings for vectors",
+    ]
 
 
 def print_table(table: Table) -> None:
     """Prints a table to standard output, 120 columns wide where that is not a terminal."""
-    width = None if sys.stdout.isatty() else 120
+    width = None if sys.stdout.isatty() else _WIDTH
     Console(width=width).print(table)

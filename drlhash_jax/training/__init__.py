@@ -1,33 +1,33 @@
-"""Stage 2: inputs to codes. Training on target codes, encoding, and out-of-fold codes for the reward."""
+"""Training: phases of methods run step by step on any devices, encoding, and held-out codes for the reward."""
 
 from drlhash_jax.training.cross_fit import assign_folds, cross_fit_codes
-from drlhash_jax.training.encode import binarize, encode_codes, encode_logits
-from drlhash_jax.training.loss import binary_cross_entropy
-from drlhash_jax.training.optimizer import OPTIMIZERS, make_optimizer
-from drlhash_jax.training.train import (
-    Batch,
-    TrainingSettings,
-    epoch_batches,
-    fit_encoder,
-    loss_and_gradient,
-    start_from,
-    train_step,
-)
+from drlhash_jax.training.encode import encode_codes, encode_logits
+from drlhash_jax.training.fit import fit
+from drlhash_jax.training.gradient import gradient_phase
+from drlhash_jax.training.loop import run_chunks
+from drlhash_jax.training.loss import binary_cross_entropy, weighted_mean
+from drlhash_jax.training.phase import Batch, Phase, Start, State, epoch_keys
+from drlhash_jax.training.rows import TrainingRows, place_rows
+from drlhash_jax.training.run_phase import run_phase
+from drlhash_jax.training.settings import TrainingSettings
 
 __all__ = [
-    "OPTIMIZERS",
     "Batch",
+    "Phase",
+    "Start",
+    "State",
+    "TrainingRows",
     "TrainingSettings",
     "assign_folds",
-    "binarize",
     "binary_cross_entropy",
     "cross_fit_codes",
     "encode_codes",
     "encode_logits",
-    "epoch_batches",
-    "fit_encoder",
-    "loss_and_gradient",
-    "make_optimizer",
-    "start_from",
-    "train_step",
+    "epoch_keys",
+    "fit",
+    "gradient_phase",
+    "place_rows",
+    "run_chunks",
+    "run_phase",
+    "weighted_mean",
 ]

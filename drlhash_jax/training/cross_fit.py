@@ -2,19 +2,20 @@
 
 An encoder's codes of the rows it was fitted to are nearly its target codes: any subset of their bits retrieves almost
 perfectly, and a reward computed on them tells nothing. Cross-fitting splits the rows into folds, fits an encoder to
-all folds but one, and encodes that one; the folds share the target codes, so their bits mean the same.
+all folds but one, and encodes that one. The folds share what the phases before hand on, such as target codes, so their
+bits mean the same; a method without such a phase cannot be cross-fitted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
-from drlhash_jax import parallel
-from drlhash_jax.encoders import InputSpec
-from drlhash_jax.training.encode import encode_codes
-from drlhash_jax.training.train import TrainingSettings, fit_encoder
+from drlhash_jax.training.encode import Logits, encode_codes
+from drlhash_jax.training.phase import Phase
+from drlhash_jax.training.rows import TrainingRows
+from drlhash_jax.training.run_phase import run_phase
 from drlhash_jax.types import NO_CHECKPOINT, Array, Checkpoint
 
 
@@ -26,58 +27,48 @@ def assign_folds(key: Array, num_rows: int, num_folds: int) -> np.ndarray:
 
 def cross_fit_codes(
     key: Array,
-    encoder: nn.Module,
-    inputs: np.ndarray,
-    codes: np.ndarray,
-    spec: InputSpec,
-    settings: TrainingSettings,
+    phase: Phase,
+    logits: Logits,
+    rows: TrainingRows,
     num_folds: int,
-    pretrained: dict | None = None,
-    devices: parallel.Devices | None = None,
+    *,
+    before: Mapping[str, Any] | None = None,
     run_fold: Callable[[int, Callable[..., np.ndarray]], np.ndarray] = lambda fold, fit: fit(),
 ) -> np.ndarray:
     """Out-of-fold codes of every training row.
 
     Args:
       key: PRNG key, consumed.
-      encoder: a module of `encoders`.
-      inputs: ``[n, ...]`` training inputs as stored.
-      codes: uint8 ``[n, K]`` target codes.
-      spec: normalisation of the inputs.
-      settings: TrainingSettings of each fit.
+      phase: the last phase of a method whose bits are shared.
+      logits: of the method, see `Logits`.
+      rows: TrainingRows, n of them.
       num_folds: number of encoders to fit, at least 2.
-      pretrained: what every fit starts from, see `fit_encoder`.
-      devices: see `fit_encoder`.
-      run_fold: called with a fold and the function of (on_epoch, checkpoint), as in `fit_encoder`, that computes its
+      before: what the phases before handed on.
+      run_fold: called with a fold and the function of (on_epoch, checkpoint), as in `run_phase`, that computes its
         codes; returns the codes, which may have been computed before.
 
     Returns:
       uint8 ``[n, K]``.
     """
     assign_key, fit_key = jax.random.split(key)
-    folds = assign_folds(assign_key, len(inputs), num_folds)
-    heldout = np.zeros_like(codes)
+    folds = assign_folds(assign_key, len(rows.labels), num_folds)
+    parts = []
     for fold in range(num_folds):
 
         def fit(
-            on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+            on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, means: None,
             checkpoint: Checkpoint = NO_CHECKPOINT,
             fold: int = fold,
         ) -> np.ndarray:
-            params = fit_encoder(
-                jax.random.fold_in(fit_key, fold),
-                encoder,
-                inputs,
-                codes,
-                np.flatnonzero(folds != fold),
-                spec,
-                settings,
-                on_epoch,
-                pretrained,
-                devices,
-                checkpoint,
+            fold_key, others = jax.random.fold_in(fit_key, fold), np.flatnonzero(folds != fold)
+            handed_on = run_phase(
+                fold_key, phase, rows, others, before=before, on_epoch=on_epoch, checkpoint=checkpoint
             )
-            return encode_codes(encoder, params, inputs[folds == fold], spec, devices=devices)
+            held_out = rows.inputs[np.flatnonzero(folds == fold)]
+            return encode_codes(logits, handed_on["params"], held_out, rows.spec, devices=rows.devices)
 
-        heldout[folds == fold] = run_fold(fold, fit)
+        parts.append(run_fold(fold, fit))
+    heldout = np.zeros((len(rows.labels), parts[0].shape[1]), np.uint8)
+    for fold, codes in enumerate(parts):
+        heldout[folds == fold] = codes
     return heldout

@@ -13,7 +13,6 @@ from flax import struct
 from drlhash_jax import parallel
 from drlhash_jax.encoders import InputSpec, prepare_inputs
 from drlhash_jax.training.augment import random_views
-from drlhash_jax.training.phase import Batch
 from drlhash_jax.types import Array
 
 # Read ahead at a time: large enough to hide the start of a call, small enough for many rows of pictures.
@@ -38,9 +37,7 @@ def epoch_batches(order: Array, batch_size: int) -> tuple[Array, Array]:
     return jnp.pad(order, (0, filling)).reshape(shape), weights.astype(jnp.float32).reshape(shape)
 
 
-def see(
-    inputs: Array, rows: Array, views_key: Array, spec: InputSpec, max_shift: int, axis_name: str | None = None
-) -> Array:
+def see(inputs: Array, rows: Array, views_key: Array, spec: InputSpec, max_shift: int) -> Array:
     """What the network sees of stored inputs: normalised, and images in a random view unless max_shift is negative."""
     if max_shift < 0 or spec.kind != "images":
         return prepare_inputs(inputs, spec)

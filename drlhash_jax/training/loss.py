@@ -8,6 +8,21 @@ from drlhash_jax import parallel
 from drlhash_jax.types import Array
 
 
+def weighted_mean(values: Array, weights: Array, axis_name: str | None = None) -> Array:
+    """This device's share of a mean over a batch: the shares of all devices add up to it.
+
+    Args:
+      values: float32 ``[B]``.
+      weights: float32 ``[B]``, 0 marking rows that do not count.
+      axis_name: axis of the devices that share the batch; None for one.
+
+    Returns:
+      float32 scalar; 0 if no row counts.
+    """
+    num_rows = parallel.total(jnp.sum(weights), axis_name)
+    return jnp.sum(values * weights) / jnp.maximum(num_rows, 1.0)
+
+
 def binary_cross_entropy(logits: Array, codes: Array, weights: Array, axis_name: str | None = None) -> Array:
     """Mean over images and bits of softplus(F) - b F; its gradient in F is (sigma(F) - b) / (B K).
 
@@ -25,5 +40,4 @@ def binary_cross_entropy(logits: Array, codes: Array, weights: Array, axis_name:
     chex.assert_equal_shape([logits, codes])
     chex.assert_shape(weights, logits.shape[:1])
     per_bit = jax.nn.softplus(logits) - codes.astype(logits.dtype) * logits
-    num_rows = parallel.total(jnp.sum(weights), axis_name)
-    return jnp.sum(jnp.mean(per_bit, axis=1) * weights) / jnp.maximum(num_rows, 1.0)
+    return weighted_mean(jnp.mean(per_bit, axis=1), weights, axis_name)

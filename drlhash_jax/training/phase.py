@@ -106,7 +106,8 @@ class Phase(NamedTuple):
       sample_rows: (key, epoch, subset int32 ``[m]``) -> int32 ``[r]``, the rows of an epoch; r does not change.
       finish: (State) -> nested dictionary of arrays that the next phase, and in the end the model, are made from. The
         last phase's has "params", and "codes" uint8 ``[n, K]`` if training learnt the codes of its rows itself.
-      needs_inputs: whether a step without batches looks at the inputs.
+      needs_inputs: whether the phase looks at the inputs at all.
+      max_shift: pixels off the centre of the random views of images that steps see; negative for none.
     """
 
     name: str
@@ -119,3 +120,4 @@ class Phase(NamedTuple):
     sample_rows: Callable[[Array, Array, Array], Array] = shuffle_rows
     finish: Callable[[State], dict[str, Any]] = hand_on_params
     needs_inputs: bool = True
+    max_shift: int = -1

@@ -19,7 +19,7 @@ class TrainingRows(NamedTuple):
       num_classes: C.
       spec: normalisation of the inputs; None where there are none.
       pretrained: layer -> parameters that encoders start from.
-      on_devices: inputs and labels on every device; None if the inputs are too large, or absent.
+      on_devices: inputs and labels on every device; None for inputs that are too large, or absent.
       devices: that share the work; None for the default device.
     """
 
@@ -28,8 +28,13 @@ class TrainingRows(NamedTuple):
     num_classes: int
     spec: InputSpec | None
     pretrained: Mapping[str, Any]
-    on_devices: tuple[Array | None, Array] | None
+    on_devices: tuple[Array | None, Array]
     devices: parallel.Devices | None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether inputs are read in batches while training."""
+        return self.inputs is not None and self.on_devices[0] is None
 
 
 def number_classes(labels: np.ndarray) -> np.ndarray:
@@ -64,9 +69,6 @@ def place_rows(
     """
     labels = number_classes(np.asarray(labels))
     num_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=-1)) + 1
-    on_devices = None
-    if inputs is None:
-        on_devices = None, parallel.replicate(labels, devices)
-    elif np.dtype(inputs.dtype).itemsize * int(np.prod(inputs.shape)) <= resident_bytes:
-        on_devices = parallel.replicate((np.asarray(inputs[:]), labels), devices)
+    fits = inputs is not None and np.dtype(inputs.dtype).itemsize * int(np.prod(inputs.shape)) <= resident_bytes
+    on_devices = parallel.replicate((np.asarray(inputs[:]) if fits else None, labels), devices)
     return TrainingRows(inputs, labels, num_classes, spec, pretrained or {}, on_devices, devices)

@@ -33,7 +33,6 @@ class Sizes(NamedTuple):
       in_loop: whether a call takes a chunk of steps. Small steps of features want that; on the CPU, XLA runs
         convolutions in a loop on one core and without its fast kernels, 25 to 70 times slower.
       num_classes: C.
-      max_shift: of random views.
     """
 
     batch_size: int
@@ -42,26 +41,24 @@ class Sizes(NamedTuple):
     chunk: int
     in_loop: bool
     num_classes: int
-    max_shift: int
 
     def next_stop(self, position: int) -> int:
         """Steps done after the next chunk, which ends with its epoch at the latest."""
         return min(position + self.chunk, (position // self.num_batches + 1) * self.num_batches)
 
 
-def _find_sizes(phase: Phase, rows: TrainingRows, subset: np.ndarray, max_shift: int) -> Sizes:
-    shared = {"num_classes": rows.num_classes, "max_shift": max_shift}
+def _find_sizes(phase: Phase, rows: TrainingRows, subset: np.ndarray) -> Sizes:
     if not phase.batch_size:
         chunk = 1 if phase.end_epoch else _EPOCHS_PER_LOOK
-        return Sizes(0, phase.num_epochs, phase.num_epochs, chunk, True, **shared)
+        return Sizes(0, phase.num_epochs, phase.num_epochs, chunk, True, rows.num_classes)
     sampled = jax.eval_shape(phase.sample_rows, jax.random.key(0), np.int32(0), subset)
     num_batches = -(-sampled.shape[0] // phase.batch_size)
     in_loop = rows.spec.kind == "features"
     chunk = num_batches if in_loop else _STEPS_PER_LOOK
-    if rows.on_devices is None:
+    if rows.streamed:
         row_bytes = np.dtype(rows.inputs.dtype).itemsize * int(np.prod(rows.inputs.shape[1:]))
         chunk = max(1, min(chunk, CHUNK_BYTES // (row_bytes * phase.batch_size)))
-    return Sizes(phase.batch_size, num_batches, phase.num_epochs * num_batches, chunk, in_loop, **shared)
+    return Sizes(phase.batch_size, num_batches, phase.num_epochs * num_batches, chunk, in_loop, rows.num_classes)
 
 
 def _all_rows(feed: Resident, num_classes: int, spec: InputSpec | None, needs_inputs: bool) -> Batch:
@@ -113,7 +110,7 @@ def take_steps(
         if not sizes.batch_size:
             return whole
         inputs, labels, rows, weights = stored(index)
-        seen = see(inputs, rows, views_key, spec, sizes.max_shift)
+        seen = see(inputs, rows, views_key, spec, phase.max_shift)
         return Batch(seen, multi_hot(labels, sizes.num_classes), rows, weights)
 
     def step(index: Array, carry: tuple) -> tuple:
@@ -143,7 +140,6 @@ def run_phase(
     subset: np.ndarray | None = None,
     *,
     before: Mapping[str, Any] | None = None,
-    max_shift: int = -1,
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, means: None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> dict[str, Any]:
@@ -155,7 +151,6 @@ def run_phase(
       rows: TrainingRows.
       subset: int ``[m]``, numbers of the rows to train on; None for all.
       before: what the phase before handed on.
-      max_shift: pixels off the centre of random views of images; negative for none.
       on_epoch: called with the number of each epoch and the mean of each metric over its steps; with "waiting", the
         share of the time that the loop waited for rows, where they are read while training.
       checkpoint: asked between chunks of steps, see `Checkpoint`.
@@ -173,11 +168,18 @@ def run_phase(
     facts = rows.labels, subset, rows.num_classes, rows.spec, before, rows.pretrained, num_shards
     state = phase.init(key, Start(rows.inputs, *facts))
     if phase.num_epochs:
-        sizes = _find_sizes(phase, rows, subset, max_shift)
-        if not phase.batch_size and phase.needs_inputs and rows.on_devices is None:
+        sizes = _find_sizes(phase, rows, subset)
+        if not phase.batch_size and phase.needs_inputs and rows.streamed:
             raise ValueError(f"{phase.name} looks at all rows at once, and they do not fit on a device")
         state = _take_all(jax.random.split(key)[1], phase, rows, subset, state, sizes, on_epoch, checkpoint)
     return jax.tree.map(np.asarray, phase.finish(state))
+
+
+def _open_host_feed(key: Array, phase: Phase, rows: TrainingRows, subset: Array, sizes: Sizes) -> HostFeed:
+    """Batches from the host, in the order in which they would be taken on the devices."""
+    sample = parallel.wrap_step(_sample, rows.devices, phase=phase)
+    order_of = lambda epoch: parallel.fetch(sample(key, np.int32(epoch), subset), rows.devices)
+    return HostFeed(rows, subset, lambda epoch: jax.tree.map(np.asarray, order_of(epoch)), sizes)
 
 
 def _take_all(
@@ -198,15 +200,8 @@ def _take_all(
     key, spec, placed_subset = fixed
     steps = parallel.wrap_step(take_steps, devices, donate_argnums=(0, 1), phase=phase, sizes=sizes)
     end_epoch = parallel.wrap_step(_end_epoch, devices, donate_argnums=(0,), phase=phase) if phase.end_epoch else None
-    host_feed = None
-    if rows.on_devices is None:
-        sample = parallel.wrap_step(_sample, devices, phase=phase)
-        order_of = lambda epoch: jax.tree.map(
-            np.asarray, parallel.fetch(sample(key, np.int32(epoch), placed_subset), devices)
-        )
-        host_feed = HostFeed(rows, subset, order_of, sizes)
-    else:
-        resident = Resident(*rows.on_devices, placed_subset)
+    host_feed = _open_host_feed(key, phase, rows, placed_subset, sizes) if sizes.batch_size and rows.streamed else None
+    resident = Resident(*rows.on_devices, placed_subset)
     epoch_size = sizes.num_batches if sizes.batch_size else 1
 
     def advance(carry: tuple, position: int, stop: int) -> tuple[tuple, dict[str, np.ndarray]]:

@@ -175,7 +175,7 @@ class _Machine:
 
     def call(self) -> object:
         function, arguments = self.pop_all(2)
-        _require(type(function) is Name and function.text in _CALLS, "a call of something that is no function")
+        _require(type(function) is Name and function.text in _CALLS, "a call of something that is not a function")
         stand_in, counts = _CALLS[function.text]
         _require(type(arguments) is tuple and len(arguments) in counts, f"{function.text} with unknown arguments")
         return stand_in(*arguments)
@@ -187,7 +187,7 @@ class _Machine:
     def forget_state(self) -> None:
         """The state of a dictionary is torch's note on versions, not needed."""
         self.pop()
-        _require(type(self.top()) is dict, "a state of something that is no dictionary")
+        _require(type(self.top()) is dict, "a state of something that is not a dictionary")
 
     def step(self, opcode: str, argument: object) -> None:
         match opcode:

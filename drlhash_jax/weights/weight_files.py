@@ -2,8 +2,11 @@
 
 import importlib.util
 import io
+import lzma
+import os
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -12,12 +15,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
+from drlhash_jax.data import check_unfolding, read_npy, regular_file
 from drlhash_jax.errors import UserError
 from drlhash_jax.weights.torch_pickle import Storage, Tensor, read_pickle
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 _MAX_STORAGES = 100_000
+_MAX_PICKLE_BYTES = 64 * 2**20
 # More than the sum of a file's members may unfold to: VGG-19 in double precision is 1.1 GB.
 _MAX_BYTES = 4 * 2**30
 # Weights that come as a Python package: encoder -> (package, file in it, how to install it).
@@ -44,12 +49,15 @@ def find_weights(weights: str, encoder: str) -> Path:
       UserError: there is none, with what to do.
     """
     if weights != "imagenet":
-        if not Path(weights).is_file():
-            raise UserError(f"encoder.weights={weights}: no such file")
-        return Path(weights)
+        try:
+            return regular_file(weights)
+        except UserError as error:
+            raise UserError(f"--config.encoder.weights: {error}") from error
     if encoder not in PACKAGED_WEIGHTS:
         packaged = ", ".join(PACKAGED_WEIGHTS)
-        raise UserError(f"encoder.weights=imagenet: only for {packaged}; for {encoder} give the path of a weights file")
+        raise UserError(
+            f"--config.encoder.weights=imagenet: only for {packaged}; for {encoder} give the path of a weights file"
+        )
     package, name, remedy = PACKAGED_WEIGHTS[encoder]
     # Found without running the package's code.
     spec = importlib.util.find_spec(package)
@@ -57,7 +65,7 @@ def find_weights(weights: str, encoder: str) -> Path:
     for folder in folders:
         if (Path(folder) / name).is_file():
             return Path(folder) / name
-    raise UserError(f"encoder.weights=imagenet: the package of {encoder}'s weights is not installed: {remedy}")
+    raise UserError(f"--config.encoder.weights=imagenet: the package of {encoder}'s weights is not installed: {remedy}")
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
@@ -73,7 +81,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
       UserError: not such a file, damaged, too large, or holding anything that is not a tensor.
     """
     try:
-        with open(path, "rb") as file:
+        with open(regular_file(path), "rb") as file:
             start = file.read(4)
             file.seek(0)
             if start.startswith(b"PK"):
@@ -83,7 +91,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
             return load_safetensors(file.read())
     except UserError as error:
         raise UserError(f"{path} cannot be used as weights: {error}") from error
-    except (zipfile.BadZipFile, SafetensorError, struct.error) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, SafetensorError, struct.error) as error:
         problem = f"neither a torch file nor .safetensors nor .npz, or damaged ({error})"
         raise UserError(f"{path} cannot be used as weights: {problem}") from error
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, NotImplementedError, MemoryError) as error:
@@ -93,7 +101,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 def _tensors(value: object) -> dict[str, Tensor]:
     """The file's object as tensors by name."""
     if type(value) is not dict or not value:
-        raise UserError("it holds no dictionary of tensors (save the model's state_dict())")
+        raise UserError("it is not a dictionary of tensors (save the model's state_dict())")
     others = [str(name)[:80] for name, each in value.items() if type(each) is not Tensor or type(name) is not str]
     if others:
         raise UserError(f"not tensors: {', '.join(others[:5])} (save the model's state_dict() alone)")
@@ -118,36 +126,43 @@ def _storages(tensors: Mapping[str, Tensor]) -> dict[str, Storage]:
 def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
     """A zip archive: torch's layout if it has a member data.pkl, else an .npz."""
     with zipfile.ZipFile(file) as archive:
-        if sum(member.file_size for member in archive.infolist()) > _MAX_BYTES:
+        unfolded = sum(member.file_size for member in archive.infolist())
+        if unfolded > _MAX_BYTES:
             raise UserError(f"its members unfold to more than {_MAX_BYTES >> 30} GiB")
+        check_unfolding(unfolded, os.fstat(file.fileno()).st_size, "the archive")
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        if not pickles:
-            return {name.removesuffix(".npy"): _read_npy(archive.read(name)) for name in archive.namelist()}
-        root = pickles[0].removesuffix("data.pkl")
-        if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
-            raise UserError("its bytes are not in little-endian order")
-        tensors = _tensors(read_pickle(io.BytesIO(archive.read(pickles[0]))))
-        elements = {}
-        for key, storage in _storages(tensors).items():
-            content = archive.read(f"{root}data/{key}")
-            if len(content) != storage.size * storage.dtype.itemsize:
-                raise UserError(f"storage {key[:80]} has {len(content)} bytes, not {storage.size} elements")
-            elements[key] = np.frombuffer(content, storage.dtype)
+        return _read_torch_zip(archive, pickles[0]) if pickles else _read_npz(archive)
+
+
+def _read_npz(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    arrays = {}
+    for member in archive.infolist():
+        with archive.open(member) as content:
+            arrays[member.filename.removesuffix(".npy")] = read_npy(content, member.file_size, member.filename[:80])
+    return arrays
+
+
+def _read_torch_zip(archive: zipfile.ZipFile, pickle: str) -> dict[str, np.ndarray]:
+    """Torch's layout since 1.6; no member is unfolded that is larger than its tensors."""
+    root = pickle.removesuffix("data.pkl")
+    if f"{root}byteorder" in archive.namelist() and _read_member(archive, f"{root}byteorder", 100) != b"little":
+        raise UserError("its bytes are not in little-endian order")
+    tensors = _tensors(read_pickle(io.BytesIO(_read_member(archive, pickle, _MAX_PICKLE_BYTES))))
+    elements = {}
+    for key, storage in _storages(tensors).items():
+        size = storage.size * storage.dtype.itemsize
+        content = _read_member(archive, f"{root}data/{key}", size)
+        if len(content) != size:
+            raise UserError(f"storage {key[:80]} has {len(content)} bytes, expected {size}")
+        elements[key] = np.frombuffer(content, storage.dtype)
     return _views(tensors, elements)
 
 
-def _read_npy(content: bytes) -> np.ndarray:
-    """One array of an .npz, its size compared with what its header claims before anything is reserved."""
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = read_header(file)
-    if dtype.hasobject:
-        raise UserError("an array of Python objects")
-    body = content[file.tell() :]
-    if len(body) != np.prod(shape, dtype=object) * dtype.itemsize:
-        raise UserError(f"an array of {len(body)} bytes with shape {shape}")
-    return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
+def _read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > most:
+        raise UserError(f"its member {name[:80]} has {size} bytes, expected {most} at most")
+    return archive.read(name)
 
 
 def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:

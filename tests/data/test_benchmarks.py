@@ -31,6 +31,26 @@ def test_cifar10_pixels_are_close_to_the_originals(shared_data, monkeypatch):
             assert abs(out.inputs[rows].astype(int) - arrays[f"x_{part}"]).mean() < 8
 
 
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x05\x06" + b"\0" * 18, None])
+def test_damaged_files_are_named(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("DRLHASH_DATA", str(tmp_path))
+    for source, name in {
+        "cifar10": "cifar10_jpeg75_packed",
+        "cifar10_features": "cifar10_effnetlite0_pca256",
+        "coco_labels": "coco_labels",
+        "coco_mini": "coco_mini_images",
+        "coco_mini_features": "coco_mini_effnetlite0",
+        "nuswide_labels": "nuswide_labels",
+    }.items():
+        path = tmp_path / f"{name}.npz"
+        if content is None:
+            np.savez(path, labels=np.zeros(3))
+        else:
+            path.write_bytes(content)
+        with pytest.raises(UserError, match=f"{name}.npz is damaged, fetch it again"):
+            load_dataset(source)
+
+
 def test_rows_are_matched_once_each():
     rows = np.array([[1, 0], [0, 1], [1, 0]], np.uint8)
     assert match_rows(rows[[2, 1, 0]], rows).tolist() == [0, 1, 2]

@@ -80,7 +80,7 @@ def test_missing_image(root):
 
 def test_missing_annotations(root):
     (root / "annotations/instances_val2014.json").unlink()
-    refused(root, "instances_val2014.json", "No such file")
+    refused(root, "instances_val2014.json", "no such file")
     refused("", "data.path", "annotations/")
 
 

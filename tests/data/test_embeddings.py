@@ -1,6 +1,7 @@
 """Your own arrays: every form, mapped where possible, and files that lie about what they hold."""
 
 import io
+import json
 import struct
 import zipfile
 
@@ -55,7 +56,7 @@ def test_other_types_and_orders_are_converted(tmp_path, dtype, order):
     np.savez(tmp_path / "x.npz", x=values, labels=LABELS)
     for address in ("x.npy", "x.npz:x"):
         out = load_dataset("embeddings", str(tmp_path / address), labels_path=str(tmp_path / "x.npz:labels"))
-        assert out.inputs.dtype == np.float32 and out.inputs.dtype.isnative
+        assert out.inputs.dtype == (np.float16 if dtype == "<f2" else np.float32) and out.inputs.dtype.isnative
         assert out.inputs.tolist() == np.arange(24).reshape(6, 4).tolist()
 
 
@@ -165,6 +166,14 @@ def test_damaged_archives(files):
     content[200] ^= 1
     path.write_bytes(content)
     refused(f"{path}:features", "x.npz")
+
+
+@pytest.mark.parametrize("kind", ["BF16", "F8_E4M3"])
+def test_types_that_numpy_lacks(files, kind):
+    size = 2 if kind == "BF16" else 1
+    header = json.dumps({"w": {"dtype": kind, "shape": [4], "data_offsets": [0, 4 * size]}}).encode()
+    (files / "w.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 4 * size)
+    refused(f"{files}/w.safetensors:w", "w.safetensors:w")
 
 
 def test_damaged_safetensors(files):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from drlhash_jax.data import load_dataset
+from drlhash_jax.data import load_dataset, notices
 from drlhash_jax.errors import UserError
 
 
@@ -53,7 +53,7 @@ def test_what_is_left_out_is_listed(root, write_image):
         "dog/.a.png": "hidden name",
         "dog/.hidden": "hidden name",
         "dog/notes.txt": "not named like an image",
-        "stray.png": "no class folder",
+        "stray.png": "not a class folder",
     }
 
 
@@ -62,6 +62,11 @@ def test_empty_class(root):
     refused(root, "emu", "no image")
     (root / "emu/.keep").write_text("")
     refused(root, "emu", "no image")
+
+    refused(root, "--config.data.allow_empty_class=True")
+    out = load(root, allow_empty_class=True)
+    assert out.classes == ("Zebra", "cat", "dog", "emu") and out.labels.tolist() == [0, 1, 1, 2, 2]
+    assert notices(out)[-1] == "1 class has no rows: emu."
 
 
 def test_too_few_classes(root, tmp_path):
@@ -83,7 +88,7 @@ def test_links_to_folders_are_not_followed(root, tmp_path, write_image):
     (root / "dog/linked").symlink_to(tmp_path / "others")
     out = load(root)
     assert out.classes == ("Zebra", "cat", "dog")
-    assert dict(out.skipped) == {"linked class": "no class folder", "dog/linked": "link to a folder"}
+    assert dict(out.skipped) == {"linked class": "not a class folder", "dog/linked": "link to a folder"}
 
 
 def test_one_file_under_two_names(root):

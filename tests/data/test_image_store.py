@@ -1,5 +1,6 @@
 """Many image files at once: order, broken ones, the cache, worker processes."""
 
+import io
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ import pytest
 
 from drlhash_jax.data import image_store
 from drlhash_jax.data.dataset import DataSettings
-from drlhash_jax.data.image_store import image_dataset, load_images, select_rows
+from drlhash_jax.data.digests import array_digest
+from drlhash_jax.data.image_store import image_dataset, load_images
 from drlhash_jax.errors import UserError
 
 
@@ -37,7 +39,7 @@ def settings(**changes):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_order_and_broken_files(files, num_workers):
-    images, rows, skipped = load_images(*files, settings(num_workers=num_workers))
+    images, rows, skipped, _ = load_images(*files, settings(num_workers=num_workers))
     assert images.shape == (9, 4, 4, 3) and images.dtype == np.uint8
     assert images[:, 0, 0, 0].tolist() == LEVELS
     assert rows.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
@@ -79,9 +81,11 @@ def test_cache_is_written_once_and_mapped(files, tmp_path, count_decoded):
     for out in (first, again):
         assert isinstance(out.images, np.memmap) and out.images[:, 0, 0, 0].tolist() == LEVELS
         assert out.rows.tolist() == first.rows.tolist() and out.skipped == first.skipped
-    assert np.load(cache).shape == (9, 4, 4, 3)
-    assert json.loads((cache.parent / "pixels.npy.json").read_text())["spec"]["resize"] == "bilinear"
-    assert sorted(path.name for path in cache.parent.iterdir()) == [".pixels.npy.lock", "pixels.npy", "pixels.npy.json"]
+    # NumPy reads the file too, the facts stand behind the pixels.
+    np.testing.assert_array_equal(np.load(cache), first.images)
+    facts = json.loads(cache.read_bytes()[256 + first.images.size :])
+    assert facts["spec"]["resize"] == "bilinear" and facts["digest"] == first.digest == array_digest(first.images)
+    assert sorted(path.name for path in cache.parent.iterdir()) == [".pixels.npy.lock", "pixels.npy"]
 
 
 @pytest.mark.parametrize("change", ["size", "names", "file", "cut", "facts", "gone", "empty"])
@@ -90,12 +94,12 @@ def test_cache_of_something_else_is_written_anew(files, tmp_path, count_decoded,
     cache = tmp_path / "pixels.npy"
     load_images(root, names, settings(cache=str(cache)))
     count_decoded.clear()
-    facts = tmp_path / "pixels.npy.json"
+    content = cache.read_bytes()
     actions = {
         "file": lambda: write_image(root / "3.png", 30),
-        "cut": lambda: cache.write_bytes(cache.read_bytes()[:-100]),
-        "facts": lambda: facts.write_text("{"),
-        "gone": lambda: facts.unlink(),
+        "cut": lambda: cache.write_bytes(content[: 256 + 100]),
+        "facts": lambda: cache.write_bytes(content[:-10]),
+        "gone": lambda: cache.unlink(),
         "empty": lambda: cache.write_bytes(b""),
     }
     actions.get(change, lambda: None)()
@@ -105,6 +109,50 @@ def test_cache_of_something_else_is_written_anew(files, tmp_path, count_decoded,
     assert len(count_decoded) == len(names)
     expected = {"names": LEVELS[1:], "file": sorted([*LEVELS, 30])}.get(change, LEVELS)
     assert out.images[:, 0, 0, 0].tolist() == expected and out.images.shape[1] == size
+
+
+def foreign_files():
+    """Contents that are no cache of ours."""
+    array = io.BytesIO()
+    np.save(array, np.zeros((9, 4, 4, 3), np.uint8))
+    return {"array": array.getvalue(), "text": b"notes", "mark": b"  # drlhash_jax image cache 1 " + b"0" * 300}
+
+
+@pytest.mark.parametrize("kind", list(foreign_files()))
+def test_a_file_of_somebody_else_is_never_overwritten(files, tmp_path, count_decoded, kind):
+    cache = tmp_path / "features.npy"
+    cache.write_bytes(foreign_files()[kind])
+    with pytest.raises(UserError, match=r"--config.data.cache=.*features.npy is there.*left as it is; give another"):
+        load_images(*files, settings(cache=str(cache)))
+    assert cache.read_bytes() == foreign_files()[kind]
+    assert not count_decoded and [path.name for path in tmp_path.iterdir() if path.is_file()] == ["features.npy"]
+
+
+def test_a_file_that_came_while_images_were_decoded_stays(files, tmp_path, monkeypatch):
+    cache = tmp_path / "features.npy"
+    decode = image_store._try_decode
+    monkeypatch.setattr(image_store, "_try_decode", lambda *args: cache.write_bytes(b"mine") and decode(*args))
+    with pytest.raises(UserError, match="left as it is"):
+        load_images(*files, settings(cache=str(cache)))
+    assert cache.read_bytes() == b"mine" and not (tmp_path / ".features.npy.tmp").exists()
+
+
+@pytest.mark.parametrize("place", ["folder", "pipe"])
+def test_a_cache_that_is_no_file(files, tmp_path, place):
+    cache = tmp_path / "x.npy"
+    cache.mkdir() if place == "folder" else os.mkfifo(cache)
+    with pytest.raises(UserError, match="is not a regular file"):
+        load_images(*files, settings(cache=str(cache)))
+
+
+def test_cache_where_no_file_can_be_made(files):
+    """This waited for ever, and for a lock that cannot be had."""
+    code = (
+        "import sys; from pathlib import Path; from drlhash_jax.data import DataSettings, load_images;"
+        "load_images(Path(sys.argv[1]), ['1.png'], DataSettings(cache='/proc/x.npy'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(files[0])], capture_output=True, text=True, timeout=30)
+    assert "UserError: --config.data.cache=/proc/x.npy cannot be written" in done.stderr
 
 
 def test_cache_that_cannot_be_written(files, tmp_path):
@@ -125,7 +173,7 @@ def test_full_disk_is_one_line_and_leaves_an_empty_lock(files, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code, str(files[0]), str(tmp_path / "full/pixels.npy")], capture_output=True, text=True
     )
-    assert "UserError: data.cache=" in done.stderr and "cannot be written" in done.stderr
+    assert "UserError: --config.data.cache=" in done.stderr and "cannot be written" in done.stderr
     assert [(path.name, path.stat().st_size) for path in (tmp_path / "full").iterdir()] == [(".pixels.npy.lock", 0)]
 
 
@@ -148,15 +196,6 @@ def test_more_than_memory_needs_a_cache(files, monkeypatch):
     monkeypatch.setattr(image_store, "MEMORY_LIMIT", 10 * 4 * 4 * 3 - 1)
     with pytest.raises(UserError, match="10 images of 4 pixels.*data.cache"):
         load_images(*files, settings())
-
-
-def test_mapped_rows_are_read_by_slice(tmp_path):
-    np.save(tmp_path / "a.npy", np.arange(12).reshape(6, 2))
-    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
-    view = select_rows(mapped, np.array([5, 0, 3]))
-    assert len(view) == 3 and view.ndim == 2
-    assert view[1:3].tolist() == [[0, 1], [6, 7]] and view[2:9].tolist() == [[6, 7]]
-    assert select_rows(np.asarray(mapped) + 0, np.array([1])).tolist() == [[2, 3]]
 
 
 WORKERS = """

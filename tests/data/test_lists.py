@@ -1,12 +1,13 @@
 """Text lists, CSV and JSON lines: what they mean, and every line that is wrong is named."""
 
 import json
+import time
 
 import numpy as np
 import pytest
 
 from drlhash_jax.data import load_dataset, make_split
-from drlhash_jax.data.lists import inner_name, read_csv, read_hash_list, read_jsonl
+from drlhash_jax.data.lists import _split_hash_line, inner_name, read_csv, read_hash_list, read_jsonl
 from drlhash_jax.data.protocols import PROTOCOLS
 from drlhash_jax.errors import UserError
 
@@ -49,8 +50,45 @@ def test_wrong_hash_lists(tmp_path, text, words):
     refused(read_hash_list, written(tmp_path / "train.txt", text), "train.txt", *words)
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("a b 0 c 1 0", ("a b 0 c", ["1", "0"])),
+        ("a 10 1 0", ("a", ["10", "1", "0"])),
+        ("1 0 1", ("1", ["0", "1"])),
+        ("a 1x 0", ("a 1x", ["0"])),
+        ("a  0\t-1  ", ("a", ["0", "-1"])),
+        ("a", None),
+        ("a 1.0", None),
+        ("0", None),
+        (" a 0", None),
+        ("", None),
+        ("  ", None),
+    ],
+)
+def test_where_a_path_ends(line, expected):
+    assert _split_hash_line(line) == expected
+
+
+@pytest.mark.parametrize("end", ["", " x", " 2"])
+def test_long_lines_take_no_time(tmp_path, end):
+    path = written(tmp_path / "train.txt", "a.jpg" + " 0" * 200_000 + " 1" + end + "\n")
+    began = time.perf_counter()
+    if end:
+        refused(read_hash_list, path, "line 1")
+    else:
+        assert read_hash_list(path).labels.shape == (1, 200_001)
+    assert time.perf_counter() - began < 5
+
+
+def test_class_words_of_thousands_of_digits(tmp_path):
+    digits = "9" * 5_000
+    path = written(tmp_path / "mine.csv", f"path,label\na,{digits}\nb,7\n")
+    assert read_csv(path).classes == ("7", digits)
+
+
 def test_files_that_are_no_text(tmp_path):
-    refused(read_hash_list, tmp_path / "train.txt", "train.txt", "No such file")
+    refused(read_hash_list, tmp_path / "train.txt", "train.txt", "no such file")
     (tmp_path / "train.txt").write_bytes(b"a.jpg \xff\xfe 0 1")
     refused(read_hash_list, tmp_path / "train.txt", "UTF-8", "byte 6")
 
@@ -117,7 +155,7 @@ def test_lists_that_contradict_each_other(papers):
     written(papers / "train.txt", "images/0.bmp 1 0 0\n")
     refused(load, papers, "train.txt", "3 label columns", "2")
     (papers / "train.txt").unlink()
-    refused(load, papers, "train.txt", "No such file")
+    refused(load, papers, "train.txt", "no such file")
 
 
 def test_links_out_of_the_folder(papers, tmp_path_factory, write_image):

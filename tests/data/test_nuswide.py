@@ -79,7 +79,7 @@ def test_damaged_label_files(root):
     (folder / "Labels_sky.txt").write_text("0\n1\n2\n0\n0\n0\n")
     refused(root, "Labels_sky.txt", "line 3", "'2'")
     (folder / "Labels_sky.txt").unlink()
-    refused(root, "Labels_sky.txt", "No such file")
+    refused(root, "Labels_sky.txt", "no such file")
     refused(root, "80 files", "81", source="nuswide81")
 
 
@@ -93,7 +93,7 @@ def test_damaged_image_list(root):
     path.write_text("\n".join([*lines[:2], "", *lines[3:]]))
     refused(root, "line 3")
     path.unlink()
-    refused(root, "Imagelist.txt", "No such file")
+    refused(root, "Imagelist.txt", "no such file")
     refused("", "data.path")
 
 

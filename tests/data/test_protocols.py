@@ -5,7 +5,16 @@ import hashlib
 import numpy as np
 import pytest
 
-from drlhash_jax.data import PROTOCOLS, Dataset, Split, find_protocol, load_dataset, make_split, split_digest
+from drlhash_jax.data import (
+    PROTOCOLS,
+    Dataset,
+    ProtocolSettings,
+    Split,
+    find_protocol,
+    load_dataset,
+    make_split,
+    split_digest,
+)
 from drlhash_jax.errors import UserError
 
 # As many rows and classes as CIFAR-10, in an order that is not sorted.
@@ -168,7 +177,7 @@ SMALL = Dataset("small", None, np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, -1, -1], np.
 
 
 def configured(name, query, train, train_in_database, dataset=SMALL, seed=0):
-    full_name, protocol = find_protocol(name, query, train, train_in_database)
+    full_name, protocol = find_protocol(ProtocolSettings(name, query, train, train_in_database))
     return make_split(dataset, full_name, protocol, seed)
 
 
@@ -196,12 +205,30 @@ def test_configured_random():
 
 
 def test_named_protocols_ignore_the_configured_numbers():
-    assert find_protocol("C-54", 1, 2, True) == ("C-54", PROTOCOLS["C-54"])
+    assert find_protocol(ProtocolSettings("C-54", 1, 2, True)) == ("C-54", PROTOCOLS["C-54"])
+
+
+def test_settings_are_checked():
+    assert ProtocolSettings.from_config({"query": 3, "source": "digits"}) == ProtocolSettings("balanced", 3, 50, False)
+    for changes, words in {
+        (("protocol", "C54"),): "data.protocol=C54: choose one of .*did you mean C-54",
+        (("query", 0),): "data.query=0: must be a number from 1",
+        (("train", 10**20),): "data.train=1000.*must be a number from 1",
+        (("train_in_database", 1),): "data.train_in_database=1: must be of type bool",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            ProtocolSettings.from_config(dict(changes), "data.")
+
+
+def test_classes_are_named_where_they_have_names():
+    dataset = SMALL._replace(classes=("ant", "bee"))
+    with pytest.raises(UserError, match="class ant has 4"):
+        configured("balanced", 2, 3, True, dataset)
 
 
 def test_too_few_rows():
     # Class 0 has 4 rows.
-    with pytest.raises(UserError, match="needs 5 rows a class, class 0 has 4"):
+    with pytest.raises(UserError, match="needs 5 rows per class, class 0 has 4: lower --config.data.query"):
         configured("balanced", 2, 3, True)
     with pytest.raises(UserError, match="needs 12 rows.*has 11"):
         configured("random", 6, 6, True)
@@ -214,7 +241,7 @@ def test_empty_database():
         configured("random", 6, 5, False)
 
 
-def test_balance_needs_one_label_a_row():
+def test_balance_needs_one_label_per_row():
     dataset = Dataset("multi", None, np.array([[1, 0], [0, 1]] * 10, np.uint8))
-    with pytest.raises(UserError, match="one label a row"):
+    with pytest.raises(UserError, match="one label per row"):
         configured("balanced", 1, 1, True, dataset)

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from drlhash_jax.data import Dataset, check_dataset, load_dataset
+from drlhash_jax.data import Dataset, load_dataset
+from drlhash_jax.data.dataset import check_dataset
 from drlhash_jax.errors import UserError
 
 # Sources that read the shared benchmark files.
@@ -45,8 +46,22 @@ def test_integer_labels_are_brought_to_int32(dtype):
 @pytest.mark.parametrize("large", [2**31, 2**32, 2**40 + 1])
 def test_labels_beyond_int32_are_not_wrapped(large):
     # 2^32 would become class 0 and 2^31 a negative number, which means "no label".
-    with pytest.raises(UserError, match="mine"):
-        check_dataset(Dataset("mine", FEATURES, np.array([0, large, 1, large], np.int64)))
+    out = check_dataset(Dataset("mine", FEATURES, np.array([0, large, 1, large], np.int64)))
+    assert out.labels.dtype == np.int32 and out.labels.tolist() == [0, 2, 1, 2]
+    assert out.classes == ("0", "1", str(large))
+
+
+def test_class_numbers_that_differ_by_multiples_of_two_to_the_32():
+    out = check_dataset(Dataset("mine", FEATURES, np.array([5, 2**32 + 5, 2 * 2**32 + 5, -7 * 2**32 + 5])))
+    assert out.labels.tolist() == [0, 1, 2, -1]
+    out = check_dataset(Dataset("mine", FEATURES, np.array([2**64 - 1, 2**63, 0, 0], np.uint64)))
+    assert out.labels.tolist() == [2, 1, 0, 0]
+
+
+def test_numbers_of_named_classes_stay():
+    named = Dataset("mine", FEATURES, np.array([0, 2, 2, -3]), classes=("ant", "bee", "cat"))
+    out = check_dataset(named)
+    assert out.labels.tolist() == [0, 2, 2, -1] and out.classes == named.classes
 
 
 def test_unlabelled_rows_are_allowed():
@@ -76,9 +91,68 @@ def test_labels_alone():
 def test_row_of_a_bad_number_is_named(bad):
     features = FEATURES.copy()
     features[2, 1] = bad
-    refused(Dataset("mine", features, LABELS), "mine", "1 rows", "NaN", "row 2")
+    refused(Dataset("mine", features, LABELS), "mine", "1 row", "NaN", "row 2")
     features[3, 0] = bad
     refused(Dataset("mine", features, LABELS), "2 rows", "row 2")
+
+
+def test_messages_name_the_flags_and_files(tmp_path):
+    flags = "--config.data.path=x.npy", "--config.data.labels_path=y.npy"
+    refused(Dataset("x", FEATURES, LABELS[:3]), "x: 4 rows", "3 rows of labels: give")
+    with pytest.raises(UserError, match=f"{flags[0]}: 4 rows of inputs, but 3 rows of labels in {flags[1]}"):
+        check_dataset(Dataset("x", FEATURES, LABELS[:3]), *flags)
+    with pytest.raises(UserError, match=f"{flags[0]}: NaN or infinity in the features of 4 rows"):
+        check_dataset(Dataset("x", FEATURES * np.nan, LABELS), *flags)
+    for labels in (LABELS * 0, LABELS * 0.5, MULTI_HOT * 2):
+        with pytest.raises(UserError, match=f"{flags[1]}: "):
+            check_dataset(Dataset("x", FEATURES, labels), *flags)
+    features, labels = tmp_path / "x.npy", tmp_path / "y.npy"
+    np.save(features, FEATURES * np.nan)
+    np.save(labels, LABELS)
+    with pytest.raises(UserError, match=f"--config.data.path={features}: NaN or infinity in the features of 4 rows"):
+        load_dataset("embeddings", str(features), labels_path=str(labels))
+    np.save(labels, LABELS[:3])
+    with pytest.raises(UserError, match=f"{features}: 4 rows.*3 rows of labels in --config.data.labels_path={labels}"):
+        load_dataset("embeddings", str(features), labels_path=str(labels))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, np.uint8])
+def test_types_of_features(dtype):
+    features = FEATURES.astype(dtype)
+    out = check_dataset(Dataset("mine", features, LABELS))
+    if dtype in (np.float16, np.float32):
+        assert out.inputs is features
+    else:
+        assert out.inputs.dtype == np.float32 and out.inputs.tolist() == FEATURES.tolist()
+
+
+def test_numbers_beyond_float32_are_named(recwarn):
+    features = FEATURES.copy()
+    features[1, 1] = 1e300
+    refused(Dataset("mine", features, LABELS), "1 row", "row 1")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("shape", [(4, 0), (4, 0, 5, 3), (4, 5, 5, 0)])
+def test_rows_without_values_are_refused(shape):
+    inputs = np.zeros(shape, np.float32 if len(shape) == 2 else np.uint8)
+    refused(Dataset("mine", inputs, LABELS), "mine", str(shape), "no value per row")
+
+
+@pytest.mark.parametrize(
+    ("source", "field", "value", "words"),
+    [
+        ("digit", "path", "", ["--config.data.source=digit", "did you mean digits?"]),
+        ("digits", "image_size", 0, ["--config.data.image_size=0", "from 1"]),
+        ("digits", "cache", "pixels.bin", ["--config.data.cache=pixels.bin", ".npy"]),
+        ("digits", "max_skipped", float("nan"), ["--config.data.max_skipped=nan"]),
+        ("digits", "allow_empty_class", 1, ["--config.data.allow_empty_class=1", "bool"]),
+    ],
+)
+def test_wrong_settings(source, field, value, words):
+    with pytest.raises(UserError) as caught:
+        load_dataset(source, **{field: value})
+    assert all(word in str(caught.value) for word in words), caught.value
 
 
 def test_row_counts_must_match():
@@ -98,6 +172,10 @@ def test_one_class_is_too_few(labels):
 )
 def test_other_labels_are_refused(labels):
     refused(Dataset("mine", FEATURES, labels), "mine", "labels are", str(labels.dtype), str(labels.shape))
+
+
+def test_class_numbers_in_a_column():
+    refused(Dataset("mine", FEATURES, np.array([[0], [1], [2], [1]])), "mine", "one axis [N]")
 
 
 @pytest.mark.parametrize("value", [2, -1])

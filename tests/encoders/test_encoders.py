@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drlhash_jax.encoders import ENCODERS, INPUT_KINDS, make_encoder
+from drlhash_jax.encoders import ENCODERS, make_encoder
 
 
 def shapes_of(encoder, input_shape):
@@ -89,7 +89,7 @@ def test_mlp_shapes():
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_last_layer_is_the_head(name):
-    shape = {"features": (1, 10), "images": (1, 224, 224, 3)}[INPUT_KINDS[name]]
+    shape = {"features": (1, 10), "images": (1, 224, 224, 3)}[ENCODERS[name].reads]
     shapes, _ = shapes_of(make_encoder(name, 13), shape)
     assert {path: s for path, s in shapes.items() if s[-1] == 13}.keys() == {"head/kernel", "head/bias"}
 

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drlhash_jax.encoders import fit_input_spec, prepare_inputs
+from drlhash_jax.encoders import ENCODERS, fit_input_spec, prepare_inputs
 
 
 def prepared(inputs, spec):
-    return prepare_inputs(jnp.asarray(inputs), spec.mean, spec.scale, spec.image_size, spec.crop_size)
+    return prepare_inputs(jnp.asarray(inputs), spec)
 
 
 def test_features_are_centred_and_scaled_by_one_number():
@@ -83,10 +83,10 @@ def test_right_size_is_left_alone():
 
 def test_efficientnet_has_statistics_of_its_own():
     images = np.array([127, 255, 63], np.uint8).reshape(3, 1, 1, 1).repeat(3, axis=3)
-    spec = fit_input_spec(images, encoder="efficientnet_lite0")
+    spec = fit_input_spec(images, statistics=ENCODERS["efficientnet_lite0"].statistics)
     np.testing.assert_array_equal(prepared(images, spec)[:, 0, 0, 0], [0.0, 1.0, -0.5])
     assert spec.mean.shape == spec.scale.shape == (3,) and spec.mean.dtype == np.float32
-    plain = fit_input_spec(images, encoder="vgg19")
+    plain = fit_input_spec(images, statistics=ENCODERS["vgg19"].statistics)
     np.testing.assert_array_equal(plain.mean, fit_input_spec(images).mean)
 
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from drlhash_jax.encoders import import_weights, make_encoder
+from drlhash_jax.encoders import ENCODERS, import_weights, make_encoder
 from drlhash_jax.weights import read_weights
 
 torch = pytest.importorskip("torch", exc_type=ImportError, reason="needs torch: pip install -e '.[parity]'")
@@ -36,7 +36,7 @@ def test_logits_equal_those_of_torch(name, size, legacy, tmp_path):
     del network
     arrays = read_weights(tmp_path / "w.pth")
     encoder = make_encoder(name, 1000)
-    params = import_weights(name, encoder, arrays)
+    params = import_weights(ENCODERS[name].published, encoder, arrays)
     # The published classifier as the head: a file's own is left out.
     head = HEADS.get(name, "classifier.6")
     params["head"] = {"kernel": arrays[f"{head}.weight"].T, "bias": arrays[f"{head}.bias"]}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drlhash_jax.encoders import fit_input_spec, import_weights, make_encoder, prepare_inputs
+from drlhash_jax.encoders import ENCODERS, fit_input_spec, import_weights, make_encoder, prepare_inputs
 from drlhash_jax.weights import find_weights, read_weights
 
 NAME = "efficientnet_lite0"
@@ -44,11 +44,11 @@ def squeezed_photos(folder):
 
 def test_recorded_logits_and_features(arrays, shared_data):
     encoder = make_encoder(NAME, 1000)
-    params = import_weights(NAME, encoder, arrays)
+    params = import_weights(ENCODERS[NAME].published, encoder, arrays)
     params["head"] = {"kernel": arrays["_fc.weight"].T, "bias": arrays["_fc.bias"]}
     photos = squeezed_photos(shared_data)
-    spec = fit_input_spec(photos, encoder=NAME)
-    inputs = prepare_inputs(photos, spec.mean, spec.scale)
+    spec = fit_input_spec(photos, statistics=ENCODERS[NAME].statistics)
+    inputs = prepare_inputs(photos, spec)
     apply = jax.jit(lambda params, x: encoder.apply({"params": params}, x, mutable="intermediates"))
     logits, state = apply(params, inputs)
     logits = np.asarray(logits)

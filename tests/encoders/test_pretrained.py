@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drlhash_jax.encoders import import_weights, make_encoder
+from drlhash_jax.encoders import ENCODERS, import_weights, make_encoder
 from drlhash_jax.encoders.frozen_norm import FrozenBatchNorm
 from drlhash_jax.encoders.pretrained import published_names
 from drlhash_jax.errors import UserError
 
 NAME = "efficientnet_lite0"
 ENCODER = make_encoder(NAME, 7)
+PUBLISHED = ENCODERS[NAME].published
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def published():
     rng = np.random.default_rng(0)
     arrays = {
         name: rng.uniform(0.5, 1.5, shape).astype(np.float32)
-        for name, shape in published_names(NAME, ENCODER, 224).values()
+        for name, shape in published_names(PUBLISHED, ENCODER, 224).values()
     }
     counters = {name.replace("running_var", "num_batches_tracked"): np.array(3) for name in arrays if "_var" in name}
     return arrays | counters | {"_fc.weight": np.zeros((1000, 1280)), "_fc.bias": np.zeros(1000)}
@@ -28,14 +29,14 @@ def published():
 
 def refused(arrays, *parts):
     with pytest.raises(UserError) as caught:
-        import_weights(NAME, ENCODER, arrays)
+        import_weights(PUBLISHED, ENCODER, arrays)
     for part in (NAME, *parts):
         assert part in str(caught.value)
     return str(caught.value)
 
 
 def test_every_tensor_finds_its_place(published):
-    params = import_weights(NAME, ENCODER, published)
+    params = import_weights(PUBLISHED, ENCODER, published)
     shapes = jax.eval_shape(lambda: ENCODER.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"])
     assert params.keys() == shapes.keys() - {"head"}
     for layer, values in params.items():
@@ -50,13 +51,13 @@ def test_every_tensor_finds_its_place(published):
 
 def test_a_file_without_classifier_will_do(published):
     arrays = {name: array for name, array in published.items() if not name.startswith("_fc")}
-    assert import_weights(NAME, ENCODER, arrays).keys() == import_weights(NAME, ENCODER, published).keys()
+    assert import_weights(PUBLISHED, ENCODER, arrays).keys() == import_weights(PUBLISHED, ENCODER, published).keys()
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, jnp.bfloat16])
 def test_other_precisions_become_float32(published, dtype):
     arrays = published | {"_conv_stem.weight": published["_conv_stem.weight"].astype(dtype)}
-    kernel = import_weights(NAME, ENCODER, arrays)["stem"]["kernel"]
+    kernel = import_weights(PUBLISHED, ENCODER, arrays)["stem"]["kernel"]
     assert kernel.dtype == np.float32
     np.testing.assert_allclose(kernel, published["_conv_stem.weight"].transpose(2, 3, 1, 0), rtol=0.01)
 
@@ -81,7 +82,7 @@ def test_long_lists_are_cut():
 
 def test_weights_of_another_network_are_refused(published):
     with pytest.raises(UserError, match="not the weights of alexnet"):
-        import_weights("alexnet", make_encoder("alexnet", 4), published)
+        import_weights(ENCODERS["alexnet"].published, make_encoder("alexnet", 4), published)
 
 
 def test_frozen_norm_against_its_formula():

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drlhash_jax.encoders import ENCODERS, INPUT_KINDS, make_encoder
-from drlhash_jax.encoders.pretrained import PUBLISHED_LAYERS, published_names
+from drlhash_jax.encoders import ENCODERS, make_encoder
+from drlhash_jax.encoders.pretrained import published_names
 
 # Shape of each layer's result for one image of 224 pixels, channels last.
 ALEXNET = {
@@ -102,7 +102,7 @@ def test_vgg_names_are_those_of_torchvision():
     plain = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
     normed = (0, 3, 7, 10, 14, 17, 20, 23, 27, 30, 33, 36, 40, 43, 46, 49)
     for name, positions in (("vgg19", plain), ("vgg19_bn", normed)):
-        found = dict(published_names(name, make_encoder(name, 8), 224).values())
+        found = dict(published_names(ENCODERS[name].published, make_encoder(name, 8), 224).values())
         expected = {f"features.{at}.{part}" for at in positions for part in ("weight", "bias")}
         expected |= {f"classifier.{at}.{part}" for at in (0, 3) for part in ("weight", "bias")}
         if name == "vgg19_bn":
@@ -113,7 +113,8 @@ def test_vgg_names_are_those_of_torchvision():
 
 
 def test_efficientnet_names_are_those_of_the_package():
-    found = dict(published_names("efficientnet_lite0", make_encoder("efficientnet_lite0", 8), 224).values())
+    published = ENCODERS["efficientnet_lite0"].published
+    found = dict(published_names(published, make_encoder("efficientnet_lite0", 8), 224).values())
     # 49 convolutions and 49 normalisations of four tensors.
     assert len(found) == 49 + 4 * 49
     assert found["_conv_stem.weight"] == (32, 3, 3, 3) and found["_conv_head.weight"] == (1280, 320, 1, 1)
@@ -123,7 +124,7 @@ def test_efficientnet_names_are_those_of_the_package():
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_parameters_and_logits_are_float32_whatever_is_computed_in(name):
-    shape = (2, 10) if INPUT_KINDS[name] == "features" else (2, 224, 224, 3)
+    shape = (2, 10) if ENCODERS[name].reads == "features" else (2, 224, 224, 3)
     encoder = make_encoder(name, 6, compute_dtype="bfloat16")
     params, x = params_of(encoder, shape), jax.ShapeDtypeStruct(shape, jnp.float32)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
@@ -141,7 +142,3 @@ def test_bfloat16_agrees_to_its_precision(name, shape):
     full, half = (np.asarray(jax.jit(encoder.apply)({"params": params}, x)) for encoder in encoders.values())
     # Eight bits of mantissa: a relative error of 2^-9 in each of a few layers.
     assert 0 < np.abs(full - half).max() < 0.05 * np.abs(full).max()
-
-
-def test_published_layers_are_of_encoders():
-    assert PUBLISHED_LAYERS.keys() <= ENCODERS.keys()

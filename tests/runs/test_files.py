@@ -3,19 +3,14 @@
 import hashlib
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
-from drlhash_jax.encoders import fit_input_spec, make_encoder
 from drlhash_jax.codes import load_codes, save_codes
-from drlhash_jax.files import read_arrays, sha256_of, write_arrays, write_json
-from drlhash_jax.runs import flatten_params, load_model, save_model, unflatten_params
-from drlhash_jax.files import write_atomically
-from drlhash_jax.runs.metric_writer import MetricWriter
 from drlhash_jax.errors import UserError
+from drlhash_jax.files import read_arrays, sha256_of, write_arrays, write_atomically, write_json
+from drlhash_jax.runs.metric_writer import MetricWriter
 
 
 @pytest.mark.parametrize("num_bits", [1, 7, 8, 12, 64])
@@ -59,9 +54,40 @@ def test_failed_write_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == b"old"
     with pytest.raises(RuntimeError, match="power cut"):
         write_atomically(tmp_path / "other", fail)
-    assert not (tmp_path / "other").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
     write_atomically(path, lambda file: file.write(b"new"))
     assert path.read_bytes() == b"new"
+
+
+def test_a_full_disk_leaves_the_old_file_and_one_line(fill_disk, tmp_path, monkeypatch, capfd):
+    path = tmp_path / "arrays.npz"
+    write_arrays(path, {"a": np.arange(3)})
+    before = path.read_bytes()
+    fill_disk()
+    with pytest.raises(UserError) as caught:
+        write_arrays(path, {"a": np.arange(100_000), "b": np.zeros(3)})
+    monkeypatch.undo()
+    assert str(caught.value) == (
+        f"{path} cannot be written: No space left on device; make room and run the same command again"
+    )
+    assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["arrays.npz"]
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["file/below", "x" * 300])
+def test_a_place_that_cannot_be_written_is_one_line(name, tmp_path):
+    (tmp_path / "file").write_text("content")
+    with pytest.raises(UserError, match="cannot be written: ") as caught:
+        write_json(tmp_path / name, {})
+    assert "\n" not in str(caught.value) and "make room" not in str(caught.value)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("array", [np.zeros(2, jnp.bfloat16), np.array([None, {}])])
+def test_arrays_that_would_not_come_back_are_refused(array, tmp_path):
+    with pytest.raises(TypeError, match="odd: an .npz does not keep arrays of"):
+        write_arrays(tmp_path / "arrays.npz", {"odd": array})
+    assert not list(tmp_path.iterdir())
 
 
 def test_old_file_is_there_until_the_new_one_is_whole(tmp_path):
@@ -111,6 +137,15 @@ def test_metric_lines(tmp_path):
     ]
 
 
+def test_a_writer_without_a_file_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    writer = MetricWriter(None)
+    writer.write("encoder", 0, loss=1.0)
+    writer.forget("encoder")
+    writer.cut(0)
+    assert writer.size == 0 and not list(tmp_path.iterdir())
+
+
 def test_forgetting_a_stage(tmp_path):
     path = tmp_path / "metrics.jsonl"
     writer = MetricWriter(path)
@@ -122,92 +157,3 @@ def test_forgetting_a_stage(tmp_path):
     assert [row["stage"] for row in lines_of(path)] == ["encoder_016", "selection_016"]
     writer.write("encoder_064", 0, loss=2.0)
     assert [row["stage"] for row in lines_of(path)] == ["encoder_016", "selection_016", "encoder_064"]
-
-
-def test_params_round_trip():
-    encoder = make_encoder("compact", 4, width=8)
-    shapes = jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
-    flat = flatten_params(params)
-    assert "head/kernel" in flat and "conv0_0/kernel" in flat
-    assert all(isinstance(value, np.ndarray) for value in flat.values())
-    back = unflatten_params(flat)
-    assert jax.tree.structure(back) == jax.tree.structure(params)
-    for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(params)):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_saved_model(tmp_path):
-    encoder = make_encoder("mlp", 4, hidden=(3,))
-    inputs = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
-    params = encoder.init(jax.random.key(0), inputs)["params"]
-    spec = fit_input_spec(inputs)
-    folder = tmp_path / "model"
-    selections = {"2": {"ppo": [3, 1]}}
-    save_model(folder, params, spec, encoder="mlp", options={"hidden": [3]}, num_bits=4, selections=selections)
-    arrays = load_file(folder / "params.safetensors")
-    assert set(arrays) == {"dense0/kernel", "dense0/bias", "head/kernel", "head/bias"}
-    logits = encoder.apply({"params": unflatten_params(arrays)}, inputs)
-    np.testing.assert_array_equal(logits, encoder.apply({"params": params}, inputs))
-    description = json.loads((folder / "model.json").read_text())
-    assert description["encoder"] == "mlp" and description["options"] == {"hidden": [3]}
-    assert description["num_bits"] == 4 and description["selections"] == selections
-    assert description["sha256"] == hashlib.sha256((folder / "params.safetensors").read_bytes()).hexdigest()
-    assert description["input"]["kind"] == "features"
-    # JSON holds enough digits to give the same float32 back.
-    np.testing.assert_array_equal(np.float32(description["input"]["mean"]), spec.mean)
-    np.testing.assert_array_equal(np.float32(description["input"]["scale"]), spec.scale)
-
-
-def saved_mlp(folder):
-    """A model of 4 bits over 5 features, and what it was made of."""
-    encoder = make_encoder("mlp", 4, hidden=(3,))
-    inputs = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
-    params = encoder.init(jax.random.key(0), inputs)["params"]
-    spec = fit_input_spec(inputs)
-    selections = {"2": {"ppo": [3, 1], "greedy": [0, 1]}}
-    save_model(folder, params, spec, encoder="mlp", options={"hidden": [3]}, num_bits=4, selections=selections)
-    return encoder, params, spec, inputs
-
-
-def test_model_round_trip(tmp_path):
-    encoder, params, spec, inputs = saved_mlp(tmp_path / "model")
-    model = load_model(tmp_path / "model")
-    assert model.encoder == encoder and hash(model.encoder) == hash(encoder)
-    assert model.num_bits == 4 and model.image_files is None
-    assert model.selections == {2: {"ppo": [3, 1], "greedy": [0, 1]}}
-    assert model.spec.kind == "features" and model.spec.image_size is None
-    np.testing.assert_array_equal(model.spec.mean, spec.mean)
-    np.testing.assert_array_equal(model.spec.scale, spec.scale)
-    logits = model.encoder.apply({"params": model.params}, inputs)
-    np.testing.assert_array_equal(logits, encoder.apply({"params": params}, inputs))
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"num_bits": 8}, "model.json has 8 bits, params.safetensors 4"),
-        ({"encoder": "resnet"}, "encoder resnet is unknown, there are alexnet"),
-        ({"sha256": "0" * 64}, "params.safetensors is damaged, its SHA-256 differs"),
-        ({"options": {"depth": 3}}, "depth"),
-        ({"input": {}}, "no field 'mean'"),
-        ({"selections": {"two": {}}}, "'two'"),
-    ],
-)
-def test_model_files_that_do_not_fit(change, message, tmp_path):
-    saved_mlp(tmp_path)
-    path = tmp_path / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(UserError, match=message) as caught:
-        load_model(tmp_path)
-    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
-
-
-def test_model_files_that_are_not_there(tmp_path):
-    with pytest.raises(UserError, match=r"model\.json: No such file"):
-        load_model(tmp_path)
-    saved_mlp(tmp_path)
-    (tmp_path / "model.json").write_text("{")
-    with pytest.raises(UserError, match=r"model\.json is not JSON"):
-        load_model(tmp_path)

@@ -1,5 +1,6 @@
 """One workdir, one writer."""
 
+import errno
 import json
 import os
 import signal
@@ -9,9 +10,9 @@ import time
 
 import pytest
 
+from drlhash_jax.errors import UserError
 from drlhash_jax.runs import Workdir
 from drlhash_jax.runs.lock import lock_directory, unlock_directory
-from drlhash_jax.errors import UserError
 
 HOLDER = """
 import sys, time
@@ -54,6 +55,23 @@ def test_the_lock_of_a_killed_process_is_stale(holder, tmp_path, caplog):
 def test_a_damaged_mark_does_not_matter(content, tmp_path):
     (tmp_path / ".writer.json").write_text(content)
     unlock_directory(tmp_path, lock_directory(tmp_path))
+
+
+def test_a_full_disk_is_one_line_and_the_lock_is_free(tmp_path, monkeypatch):
+    def no_room(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.write_text", no_room)
+        with pytest.raises(UserError, match=r"\.writer\.json cannot be written: No space left on device"):
+            lock_directory(tmp_path)
+    unlock_directory(tmp_path, lock_directory(tmp_path))
+
+
+def test_a_file_has_no_lock(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be written: "):
+        lock_directory(tmp_path / "file")
 
 
 def test_a_run_lets_the_next_one_in(tmp_path):

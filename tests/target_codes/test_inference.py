@@ -3,8 +3,9 @@
 import jax
 import numpy as np
 import pytest
+from trainings import infer_target_codes
 
-from drlhash_jax.target_codes import PATHS, TargetCodeSettings, choose_path, find_label_sets, infer_target_codes
+from drlhash_jax.target_codes import PATHS, TargetCodeSettings, choose_path, find_label_sets
 
 # (1 - 1/C) (1 - 1/(C - 1))^2 for C = 10 balanced classes; derived in test_similarity_loss.py.
 FLOOR = 0.9 * (8 / 9) ** 2

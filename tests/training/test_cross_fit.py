@@ -3,9 +3,11 @@
 import jax
 import numpy as np
 import pytest
+from trainings import codes as encode_codes
+from trainings import encoder_phase, fit_encoder, logits_of
 
 from drlhash_jax.encoders import fit_input_spec, make_encoder
-from drlhash_jax.training import TrainingSettings, assign_folds, cross_fit_codes, encode_codes, fit_encoder
+from drlhash_jax.training import TrainingSettings, assign_folds, cross_fit_codes, place_rows
 
 ENCODER = make_encoder("mlp", 8, hidden=(64,))
 SETTINGS = TrainingSettings(num_epochs=40, batch_size=40, optimizer="adam", learning_rate=0.01, head_learning_rate=0.01)
@@ -28,6 +30,12 @@ def test_folds_are_random():
     assert not np.array_equal(first, np.arange(60) % 3)
 
 
+def cross_fit(key, inputs, codes, spec, **more):
+    rows = place_rows(inputs, np.zeros(len(inputs), np.int32), spec)
+    phase = encoder_phase(ENCODER, SETTINGS)
+    return cross_fit_codes(key, phase, logits_of(ENCODER), rows, 3, before={"codes": codes}, **more)
+
+
 def random_targets():
     """Inputs that say nothing about their targets, in enough dimensions to be learnt by heart."""
     rng = np.random.default_rng(0)
@@ -41,8 +49,8 @@ def test_held_out_codes_do_not_know_their_targets():
     params = fit_encoder(key, ENCODER, inputs, codes, np.arange(60), spec, SETTINGS)
     assert (encode_codes(ENCODER, params, inputs, spec) == codes).mean() > 0.98
     epochs = []
-    run_fold = lambda fold, fit: fit(lambda epoch, loss: epochs.append((fold, epoch)))
-    heldout = cross_fit_codes(key, ENCODER, inputs, codes, spec, SETTINGS, 3, run_fold=run_fold)
+    run_fold = lambda fold, fit: fit(lambda epoch, means: epochs.append((fold, epoch)))
+    heldout = cross_fit(key, inputs, codes, spec, run_fold=run_fold)
     assert heldout.shape == codes.shape and heldout.dtype == np.uint8
     # 480 fair coins: standard deviation .023.
     assert 0.4 < (heldout == codes).mean() < 0.6
@@ -50,7 +58,7 @@ def test_held_out_codes_do_not_know_their_targets():
     # Its own target does not reach a row's code; those of other folds do.
     flipped = codes.copy()
     flipped[7] = 1 - flipped[7]
-    again = cross_fit_codes(key, ENCODER, inputs, flipped, spec, SETTINGS, 3)
+    again = cross_fit(key, inputs, flipped, spec)
     np.testing.assert_array_equal(again[7], heldout[7])
     assert (again != heldout).any()
 
@@ -60,5 +68,5 @@ def test_separable_data_survive_cross_fitting():
     labels = np.arange(60) % 3
     inputs = (np.eye(3)[labels] @ rng.normal(size=(3, 64)) * 3 + rng.normal(size=(60, 64))).astype(np.float32)
     codes = rng.integers(0, 2, (3, 8)).astype(np.uint8)[labels]
-    heldout = cross_fit_codes(jax.random.key(0), ENCODER, inputs, codes, fit_input_spec(inputs), SETTINGS, 3)
+    heldout = cross_fit(jax.random.key(0), inputs, codes, fit_input_spec(inputs))
     assert (heldout == codes).mean() > 0.95

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trainings import codes as encode_codes
+from trainings import logits as encode_logits
 
 from drlhash_jax.encoders import fit_input_spec, make_encoder
-from drlhash_jax.training import binarize, encode_codes, encode_logits
 
 
 @pytest.fixture(scope="module")
@@ -71,20 +72,6 @@ def test_logit_zero_is_bit_one():
     for bias, bits in (([0.0, -0.0, 1e-30], [1, 1, 1]), ([-1e-30, 0.0, -2.0], [0, 1, 0])):
         params = {"head": {"kernel": jnp.zeros((4, 3)), "bias": jnp.array(bias)}}
         assert encode_codes(encoder, params, inputs, spec, 2).tolist() == [bits, bits]
-
-
-def test_binarize():
-    logits = np.array([[-3.0, -1e-30, -0.0], [0.0, 1e-30, 4.0]], np.float32)
-    assert np.asarray(binarize(jnp.asarray(logits))).tolist() == [[0, 0, 1], [1, 1, 1]]
-    assert binarize(jnp.asarray(logits)).dtype == jnp.uint8
-
-
-def test_binarize_agrees_with_encode_codes(case):
-    encoder, params, inputs, spec = case
-    logits = encode_logits(encoder, params, inputs, spec, batch_size=20)
-    np.testing.assert_array_equal(
-        binarize(jnp.asarray(logits)), encode_codes(encoder, params, inputs, spec, batch_size=20)
-    )
 
 
 def test_no_inputs_give_no_codes(case):

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from drlhash_jax.training import OPTIMIZERS, make_optimizer
+from drlhash_jax.training.optimizer import OPTIMIZERS, make_optimizer
 
 
 def layers():

@@ -9,30 +9,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from trainings import code_batch, code_state, encoder_phase, fit_encoder
+from trainings import codes as encode_codes
+
 from drlhash_jax.encoders import InputSpec, fit_input_spec, make_encoder, prepare_inputs
-from drlhash_jax.training import (
-    Batch,
-    TrainingSettings,
-    encode_codes,
-    epoch_batches,
-    fit_encoder,
-    loss_and_gradient,
-    make_optimizer,
-    start_from,
-    train_step,
-)
-from drlhash_jax.training import train as train_module
-from drlhash_jax.types import TrainState
+from drlhash_jax.training import TrainingSettings, gradient
+from drlhash_jax.training.feeds import epoch_batches
+from drlhash_jax.training.gradient import start_from
+from drlhash_jax.training.phase import epoch_keys, shuffle_rows
 
 LINEAR = make_encoder("mlp", 2, hidden=())
 
 
-def start(params, optimizer):
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))
+def sgd(trunk, head):
+    return TrainingSettings(optimizer="sgd", learning_rate=trunk, head_learning_rate=head)
 
 
-def linear_step(state, batch, optimizer):
-    return train_step(state, batch, jax.random.key(0), encoder=LINEAR, optimizer=optimizer)
+def start(params, settings):
+    return code_state(params, gradient._optimizer(settings, 1))
+
+
+def linear_step(state, inputs, codes, weights, settings, encoder=LINEAR):
+    batch, extra = code_batch(inputs, codes, weights)
+    step = encoder_phase(encoder, settings).step
+    after, metrics = step(state.replace(extra=extra), batch, jax.random.key(0), num_steps=1, axis_name=None)
+    return after, metrics["loss"]
 
 
 def zero_params():
@@ -52,7 +53,7 @@ def blobs(num_rows=200, num_bits=8, seed=0):
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(10, 4), (8, 4), (3, 5), (1, 1), (7, 1)])
 def test_epoch_batches_cover_each_row_once(num_rows, batch_size):
     rows = jnp.arange(num_rows, dtype=jnp.int32) * 3 + 5
-    picked, weights = epoch_batches(jax.random.key(0), rows, batch_size)
+    picked, weights = epoch_batches(shuffle_rows(jax.random.key(0), 0, rows), batch_size)
     num_batches = (num_rows + batch_size - 1) // batch_size
     assert picked.shape == weights.shape == (num_batches, batch_size)
     assert weights.dtype == jnp.float32
@@ -64,33 +65,34 @@ def test_epoch_batches_cover_each_row_once(num_rows, batch_size):
 
 def test_epoch_batches_are_in_random_order():
     rows = jnp.arange(50, dtype=jnp.int32)
-    first, again, other = (np.ravel(epoch_batches(jax.random.key(seed), rows, 50)[0]) for seed in (0, 0, 1))
+    first, again, other = (shuffle_rows(jax.random.key(seed), 0, rows) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, np.arange(50)) and not np.array_equal(first, other)
+    assert not np.array_equal(first, shuffle_rows(jax.random.key(0), 1, rows))
+    assert len(epoch_keys(jax.random.key(0), 0)) == 3
 
 
 def test_one_step_by_hand():
-    optimizer = make_optimizer("sgd", 9.0, 0.4)
-    batch = Batch(jnp.array([[1.0, 2.0]]), jnp.array([[1, 0]], jnp.uint8), jnp.ones(1))
-    state, loss = linear_step(start(zero_params(), optimizer), batch, optimizer)
+    settings = sgd(9.0, 0.4)
+    batch = jnp.array([[1.0, 2.0]]), jnp.array([[1, 0]], jnp.uint8), jnp.ones(1)
+    state, loss = linear_step(start(zero_params(), settings), *batch, settings)
     # Logits 0, sigma = .5: d loss/d logits = (.5 - b)/2 = (-.25, .25); kernel gradient x^T of it.
     np.testing.assert_allclose(loss, np.log(2.0), rtol=1e-6)
     np.testing.assert_allclose(state.params["head"]["kernel"], [[0.1, -0.1], [0.2, -0.2]], rtol=1e-5)
     np.testing.assert_allclose(state.params["head"]["bias"], [0.1, -0.1], rtol=1e-5)
-    assert state.step == 1
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_steps_of_a_linear_model_against_loops(seed):
     rng = np.random.default_rng(seed)
-    optimizer = make_optimizer("sgd", 0.0, 0.3)
+    settings = sgd(0.0, 0.3)
     kernel, bias = rng.normal(size=(2, 2)), rng.normal(size=2)
     as32 = lambda x: jnp.asarray(x, jnp.float32)
-    state = start({"head": {"kernel": as32(kernel), "bias": as32(bias)}}, optimizer)
+    state = start({"head": {"kernel": as32(kernel), "bias": as32(bias)}}, settings)
     for _ in range(3):
         x, b = rng.normal(size=(4, 2)), rng.integers(0, 2, (4, 2))
         weights = np.array([1.0, 1.0, 1.0, 0.0])
-        state, loss = linear_step(state, Batch(as32(x), jnp.asarray(b, jnp.uint8), as32(weights)), optimizer)
+        state, loss = linear_step(state, as32(x), jnp.asarray(b, jnp.uint8), as32(weights), settings)
         expected, kernel_gradient, bias_gradient = 0.0, np.zeros((2, 2)), np.zeros(2)
         for i in range(3):
             for k in range(2):
@@ -105,15 +107,15 @@ def test_steps_of_a_linear_model_against_loops(seed):
 
 
 def test_padding_has_no_influence():
-    optimizer = make_optimizer("sgd", 0.1, 0.1)
+    settings = sgd(0.1, 0.1)
     inputs, codes = jnp.array([[1.0, 2.0], [-3.0, 1.0]]), jnp.array([[1, 0], [0, 0]], jnp.uint8)
-    plain = Batch(inputs, codes, jnp.ones(2))
-    padded = Batch(
+    plain = inputs, codes, jnp.ones(2)
+    padded = (
         jnp.concatenate([inputs, jnp.full((3, 2), 1e6)]),
         jnp.concatenate([codes, jnp.ones((3, 2), jnp.uint8)]),
         jnp.array([1.0, 1.0, 0.0, 0.0, 0.0]),
     )
-    results = [linear_step(start(zero_params(), optimizer), batch, optimizer) for batch in (plain, padded)]
+    results = [linear_step(start(zero_params(), settings), *batch, settings) for batch in (plain, padded)]
     chex.assert_trees_all_close(results[0][0].params, results[1][0].params, rtol=1e-6)
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-6)
 
@@ -123,11 +125,12 @@ def test_learning_rate_zero_freezes_a_group(name):
     encoder = make_encoder("mlp", 3, hidden=(4,))
     inputs = jax.random.normal(jax.random.key(0), (6, 5))
     params = encoder.init(jax.random.key(1), inputs)["params"]
-    batch = Batch(inputs, jnp.ones((6, 3), jnp.uint8), jnp.ones(6))
+    batch, extra = code_batch(inputs, jnp.ones((6, 3), jnp.uint8), jnp.ones(6))
     for rates, still, moving in (((0.0, 0.1), "dense0", "head"), ((0.1, 0.0), "head", "dense0")):
-        optimizer = make_optimizer(name, *rates)
-        take = functools.partial(train_step, encoder=encoder, optimizer=optimizer)
-        state, _ = jax.jit(take)(start(params, optimizer), batch, jax.random.key(2))
+        settings = TrainingSettings(optimizer=name, learning_rate=rates[0], head_learning_rate=rates[1])
+        take = functools.partial(encoder_phase(encoder, settings).step, num_steps=1, axis_name=None)
+        state = start(params, settings).replace(extra=extra)
+        state, _ = jax.jit(take)(state, batch, jax.random.key(2))
         chex.assert_trees_all_equal(state.params[still], params[still])
         assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (state.params[moving], params[moving]))))
 
@@ -155,7 +158,7 @@ def test_same_key_same_parameters_and_no_recompilation():
     # A batch size of no other test: the first epoch here is the first of its program.
     settings = FAST.replace(batch_size=25)
     fit = lambda seed: fit_encoder(jax.random.key(seed), SMALL, inputs, codes, np.arange(200), spec, settings, on_epoch)
-    with mock.patch.object(train_module, "loss_and_gradient", wraps=loss_and_gradient) as traced:
+    with mock.patch.object(gradient, "loss_and_gradient", wraps=gradient.loss_and_gradient) as traced:
         first = fit(0)
         # The scan's body is traced once or twice, and then never again.
         num_traces = traced.call_count
@@ -222,8 +225,8 @@ def test_stored_inputs_are_prepared_once():
     # One step on stored inputs equals one step on inputs that were normalised beforehand.
     inputs, codes = blobs(32)
     spec = fit_input_spec(inputs)
-    identity = InputSpec("features", np.zeros(8, np.float32), np.ones(8, np.float32))
-    prepared = np.asarray(prepare_inputs(jnp.asarray(inputs), spec.mean, spec.scale))
+    identity = InputSpec(np.zeros(8, np.float32), np.ones(8, np.float32), "features")
+    prepared = np.asarray(prepare_inputs(jnp.asarray(inputs), spec))
     settings = FAST.replace(num_epochs=1)
     fit = lambda x, spec: fit_encoder(jax.random.key(0), SMALL, x, codes, np.arange(32), spec, settings)
     chex.assert_trees_all_close(fit(inputs, spec), fit(prepared, identity), rtol=1e-5, atol=1e-6)

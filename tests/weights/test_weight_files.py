@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import zipfile
 from pathlib import Path
@@ -161,6 +162,57 @@ def test_zip_that_unfolds_to_too_much(tmp_path):
         archive.writestr("w.npy", header.getvalue())
         archive.infolist()[0].file_size = 2**33
     refused(path, "GiB")
+
+
+@pytest.mark.parametrize("layout", ["npz", "pth"])
+def test_small_archive_that_unfolds_to_gigabytes(layout, tmp_path):
+    """1.5 MB that would become 1.5 GB: what it declares is as large, and still no weights are so even."""
+    path = changed_zip(tmp_path, lambda name, content: content if layout == "pth" else None)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("big.npy", b"\0" * 1_500_000)
+        archive.getinfo("big.npy").file_size = 1_500_000_000
+    refused(path, "unpacks from 150", "to 150", "refused")
+
+
+def test_members_larger_than_their_tensors_are_not_unfolded(tmp_path, monkeypatch):
+    monkeypatch.setattr("drlhash_jax.weights.weight_files._MAX_PICKLE_BYTES", 100)
+    refused(DATA / "zip.pth", "data.pkl", "100 at most")
+    monkeypatch.undo()
+    change = lambda name, content: b"\0" * 10**6 if "/data/" in name else content
+    refused(changed_zip(tmp_path, change), "/data/", "1000000 bytes", "at most")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_damaged_streams(method, tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez(path, **EXPECTED)
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(tmp_path / "packed.npz", "w", method) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    content = (tmp_path / "packed.npz").read_bytes()
+    same(read_weights(tmp_path / "packed.npz"), EXPECTED)
+    for position in range(0, len(content), 9):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
+        try:
+            read_weights(path)
+        except UserError as error:
+            assert path.name in str(error)
+
+
+@pytest.mark.parametrize("shape", ["(True, 3)", "(-1, -4)", f"({2**62},)", "(" + "-" * 5_000 + "1,)", "(" * 5_000])
+def test_crafted_headers(shape, tmp_path):
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
+        archive.writestr("w.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + b"\0" * 16)
+    refused(tmp_path / "w.npz", "w.npy")
+
+
+def test_pipes_and_paths_that_no_file_can_have(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    refused(tmp_path / "pipe.pth", "a pipe or a device")
+    for path in ("a" * 5_000, "ab/" * 2_000, "a\0b"):
+        with pytest.raises(UserError, match="--config.encoder.weights: .* cannot be the path of a file"):
+            find_weights(path, "alexnet")
 
 
 def test_arrays_of_objects(tmp_path):

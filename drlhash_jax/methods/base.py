@@ -1,0 +1,61 @@
+"""What a hashing method is: pure functions in NamedTuples, which the rooms of all methods train, encode and measure."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+
+from drlhash_jax.settings import Settings
+from drlhash_jax.training import Phase, TrainingSettings
+from drlhash_jax.types import Array
+
+
+class Method(NamedTuple):
+    """A method for codes of one length.
+
+    Attributes:
+      phases: trained one after the other, each on what the one before handed on; the last one hands on "params", and
+        "codes" uint8 ``[n, K]`` if training learnt the codes of its rows itself, which then stand for these rows in
+        the database.
+      logits: (params, normalised inputs float32 ``[B, ...]``) -> float32 ``[B, K]``; bit k is 1 iff logit k >= 0.
+      shared_bits: whether bit k means the same whatever rows the last phase is trained on, as with target codes. Such
+        a method can be cross-fitted; others hold out rows for the reward.
+    """
+
+    phases: tuple[Phase, ...]
+    logits: Callable[[Any, Array], Array]
+    shared_bits: bool = False
+
+
+class Ingredients(NamedTuple):
+    """What a method is made from; hashable.
+
+    Attributes:
+      num_bits: K.
+      encoder: module from normalised inputs to logits ``[B, K]``, for methods that train one.
+      training: TrainingSettings.
+      settings: the method's own.
+    """
+
+    num_bits: int
+    encoder: nn.Module
+    training: TrainingSettings
+    settings: Settings
+
+
+class MethodSpec(NamedTuple):
+    """What is known of a method.
+
+    Attributes:
+      make: Ingredients -> Method; cached, so that equal ingredients share their compiled programs.
+      reference: the paper.
+      settings: class of its own settings.
+      section: of the configuration that holds them; "" for none.
+      trains_encoder: whether it trains the configured encoder.
+    """
+
+    make: Callable[[Ingredients], Method]
+    reference: str
+    settings: type[Settings] = Settings
+    section: str = ""
+    trains_encoder: bool = True

@@ -1,0 +1,113 @@
+"""What a run leaves behind: codes, model, selections and numbers; the first process writes."""
+
+import numpy as np
+
+from drlhash_jax import bit_selection, data, runs
+from drlhash_jax.codes import count_unlabelled, save_codes
+from drlhash_jax.evaluation import result_rows
+from drlhash_jax.files import write_arrays, write_json, write_json_lines
+from drlhash_jax.pipeline.hashing import Hashed
+from drlhash_jax.pipeline.load import Loaded
+from drlhash_jax.pipeline.run import Run
+
+
+def record_start(workdir: runs.Workdir, loaded: Loaded) -> None:
+    """Writes what the run starts from."""
+    dataset, split = loaded.dataset, loaded.split
+    parts = {"query": split.query, "train": split.train, "database": split.database}
+
+    def write() -> None:
+        write_arrays(workdir.path / "split.npz", parts)
+        if dataset.skipped:
+            write_json_lines(workdir.path / "skipped.jsonl", [each._asdict() for each in dataset.skipped])
+
+    runs.in_first_process(write)
+    workdir.record(
+        split={"protocol": split.protocol, "digest": data.split_digest(split)},
+        rows={name: len(rows) for name, rows in parts.items()},
+        unlabelled_training_rows=count_unlabelled(dataset.labels[split.train]),
+        classes=dataset.classes,
+        skipped=len(dataset.skipped),
+    )
+    if loaded.weights:
+        workdir.record(weights=loaded.weights)
+
+
+def write_codes(run: Run, codes: dict[str, np.ndarray | None]) -> None:
+    """Writes codes uint8 ``[., K]`` by name; those that are None are left out."""
+    folder = run.workdir.path / "codes"
+
+    def write() -> None:
+        for name, each in codes.items():
+            if each is not None:
+                save_codes(folder / name, each)
+
+    runs.in_first_process(write)
+
+
+def write_direct(run: Run, hashed: Hashed) -> None:
+    """Codes of an encoder that was trained at a selected length, for figures that compare the two."""
+    bits = hashed.query.shape[1]
+    write_codes(run, {f"direct_{bits:03d}_query": hashed.query, f"direct_{bits:03d}_database": hashed.database})
+
+
+def write_selections(run: Run, env: bit_selection.EnvParams, selections: dict[int, dict]) -> None:
+    """Writes selection.json: the chosen bits and their rewards."""
+    reward = {
+        "codes": run.config.reward_codes,
+        "queries": int(np.sum(env.query.weights)),
+        "database": int(np.sum(env.database.weights)),
+        "all_bits": round(float(bit_selection.order_reward(env, np.arange(env.pool_bits))), 6),
+    }
+    value = {
+        "pool_bits": env.pool_bits,
+        "reward": reward,
+        "learning_curve": "metrics.jsonl, stages selection_*",
+        "selections": result_rows.selection_rows(env.pool_bits, selections),
+    }
+    runs.in_first_process(lambda: write_json(run.workdir.path / "selection.json", value))
+
+
+def write_pool(run: Run, pool: Hashed, heldout: np.ndarray | None, orders: dict[int, dict[str, list[int]]]) -> None:
+    """The model and the pool's codes, for use outside a run."""
+    named = {"query": pool.query, "database": pool.database, "train": pool.train, "train_heldout": heldout}
+    if pool.before and "codes" in pool.before:
+        named["train_target"] = pool.before["codes"]
+    write_codes(run, named)
+    record = runs.ModelRecord(
+        run.workdir.config,
+        run.config.run.method,
+        pool.query.shape[1],
+        run.rows.num_classes,
+        run.rows.spec,
+        pool.params,
+        orders,
+        run.dataset.image_spec._asdict() if run.dataset.image_spec else None,
+    )
+    runs.in_first_process(lambda: runs.write_model(run.workdir.path / "model", record))
+
+
+def measured_row(run: Run, role: str, selector: str, seconds: float, codes: list[tuple]) -> dict:
+    """A result row; codes are (query, database) pairs of one length, one pair for each draw."""
+    labels = run.dataset.labels[run.split.query], run.dataset.labels[run.split.database]
+    measured = [result_rows.measure(*pair, *labels, run.config.run.top_k, run.devices) for pair in codes]
+    bits = codes[0][0].shape[1]
+    return {
+        "method": run.config.run.method,
+        "role": role,
+        "selector": selector,
+        "bits": bits,
+        "pool_bits": run.config.run.pool_bits if role == "selected" else bits,
+        "dataset": run.dataset.name,
+        "protocol": run.split.protocol,
+        "seed": run.config.run.seed,
+        "encoder": run.config.encoder.name,
+        **result_rows.average(measured),
+        "seconds": round(seconds, 3),
+    }
+
+
+def write_results(run: Run, rows: list[dict]) -> None:
+    """Writes metrics.json."""
+    value = {"definitions": result_rows.DEFINITIONS, "results": rows}
+    runs.in_first_process(lambda: write_json(run.workdir.path / "metrics.json", value))

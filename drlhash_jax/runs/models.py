@@ -1,0 +1,135 @@
+"""A saved model ready to encode: its files and its method put together again."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.errors import FlaxError
+
+from drlhash_jax.config import load
+from drlhash_jax.encoders import InputSpec
+from drlhash_jax.errors import UserError
+from drlhash_jax.methods import Method
+from drlhash_jax.runs.model_files import read_model
+from drlhash_jax.training import encode_codes
+
+
+# Of images of no given size.
+_ANY_SIDE = 32
+
+
+class Model(NamedTuple):
+    """A saved model, ready to encode.
+
+    Attributes:
+      method: Method that its parameters belong to.
+      params: of the method's logits.
+      spec: normalisation of its inputs.
+      num_bits: K; bit k is 1 iff logit k >= 0.
+      selections: length -> selector -> pool positions in order of choice.
+      image_files: fields of the `ImageSpec` that image files were decoded with; None if inputs were not files.
+    """
+
+    method: Method
+    params: dict[str, Any]
+    spec: InputSpec
+    num_bits: int
+    selections: dict[int, dict[str, list[int]]]
+    image_files: dict | None
+
+
+def _check_parameters(model: Model, folder: str | Path) -> None:
+    """Refuses parameters that do not give K logits for an input like those of the training; nothing is computed."""
+    spec, num_channels = model.spec, len(model.spec.mean)
+    if spec.kind == "images":
+        side = spec.crop_size or spec.image_size
+        # Without a size in its description, a model reads any.
+        side = side or (model.image_files or {}).get("size", _ANY_SIDE)
+        shape = (1, side, side, num_channels)
+    else:
+        shape = (1, num_channels)
+    try:
+        logits = jax.eval_shape(model.method.logits, model.params, jax.ShapeDtypeStruct(shape, jnp.float32))
+    except (FlaxError, KeyError, TypeError, ValueError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{folder} is not a saved model: its parameters do not fit its description ({reason})") from error
+    if logits.shape[1] != model.num_bits:
+        raise UserError(
+            f"{folder} is not a saved model: model.json has {model.num_bits} bits, params.safetensors {logits.shape[1]}"
+        )
+
+
+def load_model(folder: str | Path) -> Model:
+    """Reads the model of a finished run.
+
+    Args:
+      folder: the run's ``model/``, with ``params.safetensors`` and ``model.json``.
+
+    Returns:
+      Model.
+
+    Raises:
+      UserError: a file is missing or damaged, or the parameters do not belong to the method that is described.
+    """
+    record = read_model(Path(folder))
+    try:
+        config = load(record.config)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder} is not a saved model: its configuration has no {error}") from error
+    except UserError as error:
+        raise UserError(f"{folder} is not a saved model: {error}") from error
+    if config.run.method != record.method_name:
+        raise UserError(f"{folder} is not a saved model: made by {record.method_name}, configured {config.run.method}")
+    method = config.make_method(record.num_bits)
+    parts = record.input_spec, record.num_bits, record.selections, record.image_files
+    model = Model(method, record.params, *parts)
+    _check_parameters(model, folder)
+    return model
+
+
+def encode(model: Model, inputs: Any, bits: int | None = None, selector: str | None = None) -> np.ndarray:
+    """Codes of inputs.
+
+    Args:
+      model: Model.
+      inputs: uint8 images ``[N, H, W, channels]`` or features ``[N, D]``, as the model was trained on.
+      bits: length p of a stored selection; None, with selector None, for all bits.
+      selector: who made that selection, e.g. "ppo".
+
+    Returns:
+      uint8 ``[N, K]`` or ``[N, p]`` of {0, 1}.
+
+    Raises:
+      UserError: inputs of another kind or width, or no such selection.
+    """
+    _check_inputs(model, inputs)
+    codes = encode_codes(model.method.logits, model.params, inputs, model.spec)
+    return codes[:, selected_bits(model, bits, selector)]
+
+
+def selected_bits(model: Model, bits: int | None, selector: str | None) -> np.ndarray:
+    """Pool positions int64 ``[p]`` of a stored selection; all of them if none is asked for.
+
+    Raises:
+      UserError: there is no such selection.
+    """
+    if bits is None and selector is None:
+        return np.arange(model.num_bits)
+    if bits is None or selector is None:
+        raise UserError(f"bits={bits}, selector={selector}: give both, or neither for all bits")
+    if selector not in model.selections.get(bits, {}):
+        stored = [f"{length} {name}" for length, names in model.selections.items() for name in names]
+        raise UserError(f"no {bits} bits by {selector} in this model; it has {', '.join(stored) or 'no selections'}")
+    return np.array(model.selections[bits][selector])
+
+
+def _check_inputs(model: Model, inputs: Any) -> None:
+    shape, kind = tuple(inputs.shape), model.spec.kind
+    wanted = 4 if kind == "images" else 2
+    if len(shape) != wanted or shape[-1] != len(model.spec.mean):
+        axes = "[N, H, W, {}]" if kind == "images" else "[N, {}]"
+        raise UserError(f"inputs are {list(shape)}; this model reads {kind} {axes.format(len(model.spec.mean))}")
+    if kind == "images" and np.dtype(inputs.dtype) != np.uint8:
+        raise UserError(f"inputs are {inputs.dtype}; this model reads images of uint8")
