@@ -21,6 +21,7 @@ _SHARED = {
 
 # What a row is about, in metrics.json and eval.json of a run.
 _SUBJECT = {
+    "method": "hashing method that made the codes",
     "role": "pool: all bits of the pool; selected: the bits that a selector chose from it; direct: an encoder trained "
     "at this length",
     "selector": "how the bits were chosen from the pool; none: no choice",
@@ -28,12 +29,11 @@ _SUBJECT = {
     "dataset": "name of the data",
     "protocol": "rules by which the data were split into queries, training rows and database",
     "seed": "seed of the split and of all stages",
+    "encoder": "network that maps inputs to codes",
 }
 
 ROW_DEFINITIONS = {
-    "method": "hashing method that made the codes",
     **_SUBJECT,
-    "encoder": "network that maps inputs to codes",
     **_SHARED,
     "map_sd": "standard deviation (n - 1) over num_draws random selections; the row's other numbers are their means, "
     "and map_interval is left out",

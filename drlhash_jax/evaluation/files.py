@@ -13,9 +13,16 @@ from drlhash_jax import data, parallel, terminal
 from drlhash_jax.codes import CodeArray, as_label_pair, check_together, read_code_facts, read_codes
 from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.evaluation.definitions import EVALUATION_DEFINITIONS
-from drlhash_jax.evaluation.finished_run import FinishedRun, read_finished_run
 from drlhash_jax.evaluation.measure import Options, check_options, measure_codes
 from drlhash_jax.files import sha256_of, write_json
+from drlhash_jax.runs.finished import (
+    FinishedRun,
+    check_code_rows,
+    is_run,
+    read_finished_run,
+    read_pool_codes,
+    read_run_data,
+)
 from drlhash_jax.runs.lock import lock_directory, unlock_directory
 
 # Two evaluations of the same codes differ by the rounding of sums alone.
@@ -204,7 +211,7 @@ def _compare(run: FinishedRun, row: dict) -> None:
     """Refuses to go on where the run says another number: then the data are not what the run had."""
     same = [
         each
-        for each in run.results
+        for each in run.rows
         if all(each[name] == row[name] for name in ("role", "selector", "bits"))
         # Of several draws the run has the mean.
         and each["map_at"] == row["map_at"]
@@ -215,8 +222,18 @@ def _compare(run: FinishedRun, row: dict) -> None:
             who = "the pool" if row["role"] == "pool" else row["selector"]
             raise UserError(
                 f"{run.path}/metrics.json says mAP {each['map']} for {who} at {row['bits']} bits; its codes with the "
-                f"labels of {run.facts['dataset']} as they are now give {row['map']}: the data were changed"
+                f"labels of {row['dataset']} as they are now give {row['map']}: the data were changed"
             )
+
+
+def _codes_and_labels(run: FinishedRun) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Codes of all bits and labels of a run's queries and database."""
+    parts, codes = ("query", "database"), read_pool_codes(run)
+    if missing := [part for part in parts if part not in codes]:
+        raise UserError(f"{run.path}/codes/{missing[0]}.npy is not there: finish the run first by its own command")
+    loaded = read_run_data(run)
+    check_code_rows(run, codes, loaded.rows)
+    return [codes[part] for part in parts], [loaded.labels(part) for part in parts]
 
 
 def evaluate_run(
@@ -238,23 +255,22 @@ def evaluate_run(
       RunStoppedError: a stop was requested; eval.json is not written.
     """
     # Before the lock, whose files would be written into a directory of other things.
-    if not (workdir / "config.json").is_file():
+    if not is_run(workdir):
         raise UserError(f"--workdir={workdir} holds no run: give a run's directory, or --query_codes and the others")
     with _only_writer(workdir):
         run = read_finished_run(workdir)
+        codes, labels = _codes_and_labels(run)
         if options.top_k is None and not all_ranks:
-            options = options._replace(top_k=run.top_k)
-        check_options(options, len(run.database_codes))
-        pool_bits = run.query_codes.shape[1]
-        orders = {(pool_bits, "none"): list(range(pool_bits))} | run.orders
+            options = options._replace(top_k=run.pool["map_at"])
+        check_options(options, len(codes[1]))
+        pool_bits = codes[0].shape[1]
+        first_draws = {key: orders[0] for key, orders in run.orders.items()}
         results = []
-        for (bits, selector), order in orders.items():
-            codes = run.query_codes[:, order], run.database_codes[:, order]
-            labels = run.query_labels, run.database_labels
+        for (bits, selector), order in ({(pool_bits, "none"): list(range(pool_bits))} | first_draws).items():
             title = f"{bits} bits, {'the pool' if selector == 'none' else selector}"
-            role = "pool" if selector == "none" else "selected"
-            row = {"role": role, "selector": selector, "pool_bits": pool_bits, **run.facts}
-            row |= _measure(title, stop_requested, *codes, *labels, options=options)
+            row = {"role": "pool" if selector == "none" else "selected", "selector": selector, "pool_bits": pool_bits}
+            row |= {field: run.pool[field] for field in ("method", "dataset", "protocol", "seed", "encoder")}
+            row |= _measure(title, stop_requested, *(each[:, order] for each in codes), *labels, options=options)
             _compare(run, row)
             results.append(row)
         files = ("codes/query.npy", "codes/database.npy", "split.npz")

@@ -16,7 +16,6 @@ from drlhash_jax import data
 from drlhash_jax.codes import as_labels, load_codes, read_codes, save_codes
 from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.evaluation import EVALUATION_DEFINITIONS, CodeFiles, Options, Task, evaluate_files, evaluate_run
-from drlhash_jax.evaluation.finished_run import read_finished_run
 from drlhash_jax.evaluation.result_rows import measure
 from drlhash_jax.evaluation.summary import summarise_health
 from drlhash_jax.files import write_arrays, write_json
@@ -463,21 +462,22 @@ def finished_run(tmp_path):
     for part, codes in (("query", query), ("database", database)):
         save_codes(folder / f"codes/{part}", codes)
     write_arrays(folder / "split.npz", {each: getattr(split, each) for each in ("query", "train", "database")})
-    selections = [{"bits": bits, "selector": each, "orders": orders} for (bits, each), orders in ORDERS.items()]
-    rows = []
+    facts = lambda orders: {"orders": orders, "rewards": [0.5] * len(orders), "map_evaluations": 1}
+    selections = [{"bits": bits, "selector": each} | facts(orders) for (bits, each), orders in ORDERS.items()]
+    rows, of_run = [], {"method": "drlhash", "dataset": dataset.name, "protocol": name, "seed": 0, "encoder": "mlp"}
     for (bits, selector), orders in {(8, "none"): [list(range(8))], **ORDERS}.items():
-        measured = {"map": 0.5, "map_sd": 0.1, "map_at": 100}
+        measured = {"map": 0.5, "map_sd": 0.1, "map_at": 100, "n_database": len(labels)}
         if len(orders) == 1:
             measured = measure(Task(query_labels, labels, 100), query[:, orders[0]], database[:, orders[0]])
         role = "pool" if selector == "none" else "selected"
-        rows.append({"role": role, "selector": selector, "bits": bits, "pool_bits": 8, **measured})
+        rows.append({**of_run, "role": role, "selector": selector, "bits": bits, "pool_bits": 8, **measured})
     # An encoder trained at the length of a selection is not measured again.
-    rows.append({"role": "direct", "selector": "none", "bits": 4, "pool_bits": 4, "map": 0.7, "map_at": 100})
+    rows.append({**rows[0], "role": "direct", "bits": 4, "pool_bits": 4, "map": 0.7})
     config = {"seed": 0, "top_k": 100, "data": {"source": "digits", "path": "", "protocol": "balanced"}}
     contents = {
-        "config.json": {"config": config},
-        "run.json": {"split": {"protocol": name, "digest": data.split_digest(split)}},
-        "selection.json": {"selections": selections},
+        "config.json": {"format": 2, "config": config},
+        "run.json": {"format": 2, "split": {"protocol": name, "digest": data.split_digest(split)}},
+        "selection.json": {"reward": {"all_bits": 0.5}, "selections": selections},
         "metrics.json": {"definitions": {}, "results": rows},
     }
     for file, content in contents.items():
@@ -502,6 +502,7 @@ def test_a_finished_run_gets_its_own_numbers(finished_run):
     assert [row["role"] for row in got["results"]] == ["pool", "selected", "selected"]
     for row in got["results"]:
         each = own[row["bits"], row["selector"]]
+        assert (row["method"], row["encoder"]) == ("drlhash", "mlp")
         assert row["map_at"] == 100 and row["protocol"] == "balanced-2-3-rest" and row["n_database"] == 1747
         ones = database[:, ORDERS.get((row["bits"], row["selector"]), [range(8)])[0]].mean(axis=0)
         assert row["code_health"]["database"]["balance"]["each"] == pytest.approx(ones, abs=1e-6)
@@ -520,8 +521,9 @@ RUN_MISTAKES = {
     "codes without facts": (lambda run: (run / "codes/query.json").unlink(), "number of bits is unknown"),
     "rows": (lambda run: change(run / "codes/query.json", lambda facts: facts.update(rows=3)), "20 rows.*says 3"),
     "split": (lambda run: change(run / "run.json", lambda facts: facts["split"].update(digest="0")), "was changed"),
-    "run.json": (lambda run: (run / "run.json").write_text("{}"), "no 'split'"),
-    "damaged": (lambda run: (run / "selection.json").write_text("{"), "selection.json cannot be read"),
+    "run.json": (lambda run: (run / "run.json").write_text('{"format": 2}'), "no 'split'"),
+    "damaged": (lambda run: (run / "selection.json").write_text("{"), "selection.json is damaged"),
+    "format": (lambda run: change(run / "config.json", lambda facts: facts.pop("format")), "an older version: run it"),
     "data": (
         lambda run: change(run / "metrics.json", lambda facts: facts["results"][0].update(map=0.123)),
         "says mAP 0.123 for the pool at 8 bits.*digits.*data were changed",
@@ -540,8 +542,8 @@ def test_runs_that_cannot_be_measured_get_one_line(spoil, words, finished_run):
 
 def test_a_run_without_selections_has_its_pool(finished_run):
     (finished_run / "selection.json").unlink()
-    run = read_finished_run(finished_run)
-    assert run.orders == {} and run.top_k == 100 and run.query_codes.shape == (20, 8)
+    (row,) = evaluate_run(finished_run, OPTIONS)["results"]
+    assert (row["selector"], row["bits"], row["map_at"]) == ("none", 8, OPTIONS.top_k)
 
 
 def command(*arguments):
