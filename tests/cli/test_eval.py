@@ -454,7 +454,7 @@ def finished_run(tmp_path):
     """A directory as a run of eight bits on digits leaves it."""
     folder, rng = tmp_path / "run", np.random.default_rng(0)
     dataset = data.load_dataset("digits")
-    name, protocol = data.find_protocol("balanced", 2, 3, False)
+    name, protocol = data.find_protocol(data.ProtocolSettings("balanced", 2, 3, False))
     split = data.make_split(dataset, name, protocol, 0)
     query_labels, labels = dataset.labels[split.query], dataset.labels[split.database]
     prototypes = rng.integers(0, 2, (10, 8))
@@ -521,7 +521,7 @@ RUN_MISTAKES = {
     "codes without facts": (lambda run: (run / "codes/query.json").unlink(), "number of bits is unknown"),
     "rows": (lambda run: change(run / "codes/query.json", lambda facts: facts.update(rows=3)), "20 rows.*says 3"),
     "split": (lambda run: change(run / "run.json", lambda facts: facts["split"].update(digest="0")), "was changed"),
-    "run.json": (lambda run: (run / "run.json").write_text('{"format": 2}'), "no 'split'"),
+    "run.json": (lambda run: (run / "run.json").write_text('{"format": 2}'), "run.json.*split"),
     "damaged": (lambda run: (run / "selection.json").write_text("{"), "selection.json is damaged"),
     "format": (lambda run: change(run / "config.json", lambda facts: facts.pop("format")), "an older version: run it"),
     "data": (
