@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from trainings import codes
 
 from drlhash_jax.config import default_config, plain_config
 from drlhash_jax.data import ImageSpec, decode_image
@@ -16,7 +17,6 @@ from drlhash_jax.encoders import fit_input_spec, make_encoder
 from drlhash_jax.errors import UserError
 from drlhash_jax.robustness import ATTACKS, PERCEPTUAL_HASHES, measure_robustness, model_hasher, perceptual_hasher
 from drlhash_jax.runs import ModelRecord, write_model
-from tests.trainings import codes
 
 
 def bright_channels(images):
