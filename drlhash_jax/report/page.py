@@ -167,18 +167,20 @@ def _text(value: object) -> str:
 
 def _run_facts(record: Record) -> _RunFacts:
     facts = dict(record.run.facts)
-    stages = facts.pop("stages", {})
-    seconds = [(name, f"{stage['seconds']:,.1f}") for name, stage in stages.items()]
-    total = sum(stage["seconds"] for stage in stages.values())
-    split = facts.pop("split", {})
+    stages, split = facts.pop("stages", {}), facts.pop("split", {})
+    sessions = facts.pop("sessions", [])
+    taken = {name: float(stage.get("seconds", 0)) for name, stage in stages.items()}
+    revisions = dict.fromkeys(session.get("git_revision") for session in sessions)
     first = {
         "seed": facts.pop("seed", "not recorded"),
-        "git revision": facts.pop("git_revision", None) or "not recorded",
+        "git revision": ", ".join(filter(None, revisions)) or "not recorded",
         "split": f"{split.get('protocol', 'protocol not recorded')}, SHA-256 {split.get('digest', 'not recorded')}",
-        "seconds of all stages": f"{total:,.1f}",
+        "seconds of all stages": f"{sum(taken.values()):,.1f}",
     }
+    last = {f"session {number}": session for number, session in enumerate(sessions, 1)}
     # An empty list of classes says nothing.
-    named = [(key.replace("_", " "), _text(value)) for key, value in (first | facts).items() if value != []]
+    named = [(key.replace("_", " "), _text(value)) for key, value in (first | facts | last).items() if value != []]
+    seconds = [(name, f"{each:,.1f}") for name, each in taken.items()]
     config = sorted(record.run.config.items())
     return _RunFacts(str(record.run.path), named, seconds, [(key, _text(value)) for key, value in config])
 
