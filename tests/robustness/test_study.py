@@ -100,7 +100,7 @@ def test_a_blind_and_a_perfect_hash():
         (IMAGES / 255, bright_channels, "images must be uint8"),
         (IMAGES[:1], bright_channels, r"1 image\(s\): at least two"),
         (IMAGES[[0, 1, 2, 1]], bright_channels, "images 1 and 3 are the same pixels"),
-        (IMAGES, lambda images: np.full((len(images), 4), 2), "hasher toy: codes must be 0 and 1"),
+        (IMAGES, lambda images: np.full((len(images), 4), 2), "hasher toy: 2 in row 0 is not binary"),
         (IMAGES, lambda images: np.zeros((1, 4)), "hasher toy: 1 codes for 4 images"),
     ],
 )
