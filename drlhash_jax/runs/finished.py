@@ -192,8 +192,8 @@ def read_run_codes(run: FinishedRun, part: str) -> np.ndarray | None:
         raise UserError(f"{path}: the .json beside it is missing or damaged, so the number of bits is unknown")
     try:
         codes = load_codes(path, facts["bits"])
-    except (OSError, EOFError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+    except TypeError as error:
+        raise UserError(f"{path} is damaged, or the .json beside it is: {error}") from error
     if len(codes) != facts["rows"]:
         raise UserError(f"{path} is damaged: it has {len(codes)} rows, the .json beside it says {facts['rows']}")
     return codes

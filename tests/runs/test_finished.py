@@ -116,7 +116,8 @@ DAMAGES = {
     "bits": (lambda run: save_codes(run / "codes/query", POOL[:2, :3]), "query.npy has 3 bits, metrics.json says 4"),
     "no facts": (lambda run: (run / "codes/query.json").unlink(), "query.npy: the .json beside it is missing or dam"),
     "facts": (lambda run: (run / "codes/query.json").write_text("{"), "so the number of bits is unknown"),
-    "kind": (lambda run: spoil_json(run, "query", bits="4"), "query.npy is damaged: "),
+    "kind": (lambda run: spoil_json(run, "query", bits="4"), "query.npy is damaged, or the .json beside it is"),
+    "length": (lambda run: spoil_json(run, "query", bits=9), "query.npy holds uint8 .*not packed codes of 9 bits"),
 }
 
 
