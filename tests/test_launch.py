@@ -1,8 +1,11 @@
-"""The launch recipes: the notebook runs, the scripts are sound, the SLURM job goes back into the queue in time."""
+"""The launch recipes: the notebook runs twice, the scripts are sound, a SLURM job goes back into the queue in time."""
 
 import os
+import runpy
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,24 +14,149 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[1]
+INSTALL = runpy.run_path(str(ROOT / "launch/install_missing.py"))
 
 
-@pytest.mark.slow
-def test_notebook(tmp_path, monkeypatch):
-    monkeypatch.setenv("DRLHASH_INSTALLED", "1")
-    monkeypatch.setenv("DRLHASH_CONFIG", "smoke")
-    monkeypatch.setenv("DRLHASH_WORKDIR", str(tmp_path / "run"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+def run_notebook():
+    """Runs the notebook where it lies; returns its outputs and what it printed."""
     notebook = nbformat.read(ROOT / "launch/colab.ipynb", as_version=4)
     nbformat.validate(notebook)
     assert not any(cell.get("outputs") for cell in notebook.cells)
-    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT)}}).execute()
+    resources = {"metadata": {"path": str(ROOT / "launch")}}
+    nbclient.NotebookClient(notebook, timeout=600, resources=resources).execute()
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
-    printed = "".join(out.get("text", "") + out.get("data", {}).get("text/plain", "") for out in outputs)
+    return outputs, "".join(out.get("text", "") + out.get("data", {}).get("text/plain", "") for out in outputs)
+
+
+@pytest.mark.slow
+def test_notebook_twice(tmp_path, monkeypatch):
+    monkeypatch.setenv("DRLHASH_CONFIG", "smoke")
+    # What stands for a mounted drive.
+    monkeypatch.setenv("DRLHASH_DRIVE", str(tmp_path))
+    outputs, printed = run_notebook()
+    assert f"code: {ROOT}\n" in printed and "nothing to install" in printed
     assert "mAP@all on digits" in printed and "best reward" in printed
-    assert (tmp_path / "run/metrics.json").exists()
-    assert (tmp_path / "run_report/report.html").exists()
+    run = tmp_path / "drlhash/notebook"
+    assert (tmp_path / "drlhash/notebook_report/report.html").exists()
     assert sum("image/png" in out.get("data", {}) for out in outputs) >= 4
+    before = (run / "metrics.json").read_bytes()
+    assert "mAP@all on digits" in run_notebook()[1]
+    assert (run / "metrics.json").read_bytes() == before
+
+
+def test_notebook_without_a_clone_says_what_to_set(tmp_path):
+    cell = nbformat.read(ROOT / "launch/colab.ipynb", as_version=4).cells[2].source
+    program = f"import os, subprocess, sys\nfrom pathlib import Path\nREPOSITORY = ''\n{cell}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and "set REPOSITORY in the cell above" in done.stderr
+
+
+def test_notebook_clones_once(tmp_path):
+    cell = nbformat.read(ROOT / "launch/colab.ipynb", as_version=4).cells[2].source
+    origin = tmp_path / "origin"
+    (origin / "drlhash_jax").mkdir(parents=True)
+    (origin / "drlhash_jax/main.py").touch()
+    git(origin, "init", "-q")
+    git(origin, "add", ".")
+    git(origin, "commit", "-qm", "All")
+    program = f"import os, subprocess, sys\nfrom pathlib import Path\nREPOSITORY = 'file://{origin}'\n{cell}"
+    (tmp_path / "home").mkdir()
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"HOME": str(tmp_path / "home")},
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"code: {tmp_path / 'home/drlhash_jax_clone'}\n"
+
+
+def test_only_what_is_missing_is_installed():
+    versions = {"jax": "0.10.2", "Pillow": "11.0", "rich": "15.0", "new": "2.0.dev1"}
+    requirements = ["jax>=0.8.2", "Pillow>=12.0", "rich>=13,<14", "absent", "new>=1.9"]
+    missing = INSTALL["find_missing"](requirements, versions.get)
+    assert missing == ["Pillow>=12.0", "rich>=13,<14", "absent"]
+    frozen = ["jax==0.10.2", "pillow==11.0", "rich==15.0", "-e git+https://host/x", "y @ file:///y"]
+    assert INSTALL["keep_others"](frozen, missing) == ["jax==0.10.2"]
+
+
+def test_requirements_are_those_of_setup():
+    requirements = INSTALL["read_requirements"](["report"])
+    assert {"absl-py>=2.1", "jinja2>=3.1"} <= set(requirements)
+    assert not any(each.startswith("pytest") for each in requirements)
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True)
+
+
+# gcloud with one host, whose home is the folder HOST: "scp" copies, "ssh" runs the command there.
+GCLOUD = """#!/bin/bash
+shift 3
+echo "$*" >> "$HOST.calls"
+verb=$1
+shift
+if [ "$verb" = scp ]; then
+  [ "$1" != --recurse ] || shift
+  exec cp -r "${1/#tpu:/$HOST/}" "${2/#tpu:/$HOST/}"
+fi
+cd "$HOST"
+for argument in "$@"; do
+  case "$argument" in --command=*) exec bash -c "${argument#--command=}" ;; esac
+done
+"""
+# What the program does on the host: it writes a result, and ends with a code.
+PROGRAM = """#!/bin/bash
+mkdir -p "runs/a b"
+echo "$DRLHASH_DATA" "$@" > "runs/a b/ran"
+exit "$CODE"
+"""
+# Python on the host: "-m venv" makes an environment whose pip does nothing, and whose python is the program.
+PYTHON = """#!/bin/bash
+mkdir -p .venv/bin
+cp "$(type -P true)" .venv/bin/pip
+cp "$(dirname "$0")/program" .venv/bin/python
+"""
+
+
+@pytest.mark.parametrize("code", [0, 75])
+@pytest.mark.parametrize("given", ["--workdir=runs/a b", "--workdir runs/a b", ""])
+def test_tpu_script_sends_tracked_files_and_brings_results_back(code, given, tmp_path):
+    checkout, host, commands = (tmp_path / name for name in ("checkout", "host", "commands"))
+    for folder in (checkout / "launch", host, commands):
+        folder.mkdir(parents=True)
+    shutil.copy(ROOT / "launch/tpu_vm.sh", checkout / "launch")
+    (checkout / "code.py").write_text("old\n")
+    git(checkout, "init", "-q")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "All")
+    (checkout / "code.py").write_text("new\n")
+    (checkout / "large.bin").write_text("not tracked\n")
+    for name, text in (("gcloud", GCLOUD), ("program", PROGRAM), ("python3", PYTHON)):
+        (commands / name).write_text(text)
+        (commands / name).chmod(0o755)
+    environment = {"PATH": f"{commands}:{os.environ['PATH']}", "HOST": str(host), "CODE": str(code)}
+    environment |= {"TPU": "tpu", "ZONE": "z", "DRLHASH_DATA": "/my data"}
+    arguments = given.split(" ", 1) if given.startswith("--workdir ") else [given] if given else []
+    done = subprocess.run(
+        ["bash", str(checkout / "launch/tpu_vm.sh"), "--config=x y", *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stderr
+    assert (host / "drlhash_jax/code.py").read_text() == "new\n"
+    assert not (host / "drlhash_jax/large.bin").exists()
+    result = (checkout / "runs/a b/ran").read_text()
+    assert result.startswith("/my data -m drlhash_jax.main --distributed=on --config=x y")
+    calls = Path(f"{host}.calls").read_text()
+    assert calls.startswith("scp ") and calls.count("--zone=z\n") == 3
+    # Nothing of the checkout has changed but for the results.
+    status = subprocess.run(["git", "status", "--short"], cwd=checkout, capture_output=True, text=True).stdout
+    assert status.splitlines() == [" M code.py", "?? large.bin", "?? runs/"]
 
 
 @pytest.mark.parametrize("script", ["local_multiprocess.sh", "slurm.sbatch", "tpu_vm.sh"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 WORKER = Path(__file__).parent / "parallel_worker.py"
-WRONG = "shard_map:without_vary", "pmap:without_differentiable_total"
+WRONG = "shard_map:without_vary", "pmap:without_differentiable_total", "shard_map:with_own_cotangent"
 PROGRAMS = {
     1: tuple(f"{wrapper}:{body}" for wrapper in ("jit", "shard_map", "pmap") for body in ("everything", "images")),
     2: ("shard_map:everything", "pmap:everything"),
@@ -60,7 +60,7 @@ def test_one_device_is_the_plain_program_bit_for_bit(results, wrapper, body):
 @pytest.mark.parametrize("wrapper", ["shard_map", "pmap"])
 def test_more_devices_agree(results, wrapper, number):
     plain = results[1]["jit:everything"]
-    assert results[number][f"{wrapper}:everything"].keys() == plain.keys() and len(plain) == 20
+    assert results[number][f"{wrapper}:everything"].keys() == plain.keys() and len(plain) == 22
     for name, value in results[number][f"{wrapper}:everything"].items():
         assert relative_difference(plain[name], value) < TOLERANCE, name
     # Nothing is rounded in what was drawn or counted.
@@ -80,3 +80,6 @@ def test_wrong_bodies_are_noticed(results):
     built_in = results[4][WRONG[1]]
     assert relative_difference(plain["stage 1 exact loss"], built_in["stage 1 exact loss"]) < TOLERANCE
     assert relative_difference(plain["stage 1 exact gradient"], built_in["stage 1 exact gradient"]) > 1
+    own_only = results[4][WRONG[2]]
+    assert relative_difference(plain["pairs loss"], own_only["pairs loss"]) < TOLERANCE
+    assert relative_difference(plain["pairs gradient"], own_only["pairs gradient"]) > 0.1

@@ -1,6 +1,34 @@
-"""The commands of the command line, a module each; only the one that is asked for is imported, and its flags defined.
+"""The commands of the command line, a module each; only that of the command that is asked for is imported.
 
 A module has its flags, and ``run()``. It may have ``complete_arguments(argv)``, which sees the arguments first.
 """
 
-COMMANDS = ("train", "eval", "report")
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """What help says about a command.
+
+    Attributes:
+      summary: what it does, in one line.
+      example: arguments of one call.
+    """
+
+    summary: str
+    example: str
+
+
+COMMANDS = {
+    "train": Command(
+        "Run a configuration, from labels to retrieval numbers. The default command.",
+        "--config=configs/digits.py --workdir=runs/seed1 --config.seed=1",
+    ),
+    "eval": Command(
+        "Measure the codes of a finished run, or of any other software. Trains nothing.",
+        "--workdir=runs/seed1",
+    ),
+    "report": Command(
+        "Gather finished runs into tables, figures and one HTML page.",
+        "--runs=runs/seed1,runs/seed2 --out=runs/report",
+    ),
+}

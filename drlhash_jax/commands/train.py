@@ -7,24 +7,24 @@ SLURM, Open MPI and on TPU slices they find each other, elsewhere they are told 
 --process_id.
 """
 
-import difflib
 import hashlib
 import json
 import logging as python_logging
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
-from drlhash_jax.errors import UserError
+from drlhash_jax.commands.config_files import ConfigParser, find_config, overridden_fields
+from drlhash_jax.commands.processes import Told, join_processes
 
-# In a checkout the configurations stand beside the package, in a wheel inside it.
-_CONFIG_FOLDERS = (Path(__file__).parents[2] / "configs", Path(__file__).parents[1] / "configs")
-
-_CONFIG = config_flags.DEFINE_config_file("config", lock_config=True, help_string="Configuration file of the run.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/NAME-OF-THE-CONFIG by default.")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    help_string="Configuration: a file, FILE:ARGUMENT for one that takes an argument, or the name of one that comes "
+    "with the package. Default: digits. --config.FIELD=VALUE overrides a field; RUN/config.json lists all.",
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run. Default: runs/NAME-OF-THE-CONFIGURATION.")
 _DISTRIBUTED = flags.DEFINE_enum(
     "distributed",
     "auto",
@@ -36,91 +36,65 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processe
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, with --coordinator.", lower_bound=0)
 
 
-def _find_config(path: str) -> str:
-    """A configuration file given as a path, or as the name of one that comes with the package."""
-    if Path(path).is_file():
-        return path
-    shipped = {file.stem: file for folder in _CONFIG_FOLDERS for file in sorted(folder.glob("*.py"))}
-    shipped.pop("__init__", None)
-    name = Path(path).stem
-    if name in shipped:
-        return str(shipped[name])
-    near = difflib.get_close_matches(name, shipped, n=1)
-    hint = f" (did you mean configs/{near[0]}.py?)" if near else ""
-    raise UserError(f"--config={path}: no such file{hint}; there are {', '.join(sorted(shipped))}")
-
-
-def complete_arguments(argv: list[str]) -> list[str]:
+def _find_in(argv: list[str]) -> list[str]:
     """The arguments with the configuration's path resolved, the default configuration first."""
     for place, argument in enumerate(argv):
         for prefix in ("--config=", "-config="):
             if argument.startswith(prefix):
-                return [*argv[:place], f"--config={_find_config(argument.removeprefix(prefix))}", *argv[place + 1 :]]
+                return [*argv[:place], f"--config={find_config(argument.removeprefix(prefix))}", *argv[place + 1 :]]
         if argument in ("--config", "-config") and place + 1 < len(argv):
-            return [*argv[:place], f"--config={_find_config(argv[place + 1])}", *argv[place + 2 :]]
-    return [argv[0], f"--config={_find_config('digits')}", *argv[1:]]
+            return [*argv[:place], f"--config={find_config(argv[place + 1])}", *argv[place + 2 :]]
+    return [argv[0], f"--config={find_config('digits')}", *argv[1:]]
 
 
-def _default_workdir() -> str:
-    """runs/NAME, with a digest of the overrides behind it where there are any."""
-    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    overrides = config_flags.get_override_values(flags.FLAGS["config"])
-    if not overrides:
+def complete_arguments(argv: list[str]) -> list[str]:
+    """The arguments with the path of the configuration's file; from here on the fields in them are known."""
+    flags.FLAGS["config"].parser = ConfigParser(overridden_fields(argv))
+    return _find_in(argv)
+
+
+def default_workdir(address: str, overrides: dict) -> str:
+    """runs/NAME of a configuration, with a digest of its argument and of the overrides where there are any.
+
+    Args:
+      address: FILE or FILE:ARGUMENT.
+      overrides: field -> value.
+    """
+    path, _, argument = address.partition(":")
+    name = Path(path).stem
+    if not overrides and not argument:
         return f"runs/{name}"
-    text = json.dumps(overrides, sort_keys=True, default=str)
+    text = json.dumps(overrides, sort_keys=True, default=str) + argument
     return f"runs/{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def _one_of_several(environment: Mapping[str, str]) -> bool:
-    """Whether a launcher started this process together with others."""
-    # Of SLURM's variables the ones that srun sets: a batch script that runs Python itself is one process of one.
-    if "SLURM_STEP_NODELIST" in environment and int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        return True
-    return int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1 or "," in environment.get("TPU_WORKER_HOSTNAMES", "")
-
-
-def _join_processes() -> None:
-    """Joins the other processes of the run; must come before anything asks JAX for devices."""
-    told = {
-        "coordinator_address": _COORDINATOR.value,
-        "num_processes": _NUM_PROCESSES.value,
-        "process_id": _PROCESS_ID.value,
-    }
-    given = [value is not None for value in told.values()]
-    if any(given) and not all(given):
-        raise UserError("--coordinator, --num_processes and --process_id: give all three or none")
-    if all(given) and told["process_id"] >= told["num_processes"]:
-        raise UserError(f"--process_id={told['process_id']}: must be below --num_processes={told['num_processes']}")
-    if _DISTRIBUTED.value == "off" or not (_DISTRIBUTED.value == "on" or all(given) or _one_of_several(os.environ)):
-        return
-    import jax
-
-    try:
-        jax.distributed.initialize(**told)
-    except (ValueError, RuntimeError) as error:
-        raise UserError(f"--distributed={_DISTRIBUTED.value}: {' '.join(str(error).split())}") from error
 
 
 def run() -> None:
     """Trains, prints the table of results and the paths of what was written."""
     # Not worth a line on machines without a TPU.
     python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
-    _join_processes()
-    # Imported here: flags are answered without waiting for the array libraries to load.
+    # Before anything asks JAX for devices; its modules are already loaded, since a configuration imports them.
+    join_processes(Told(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value), _DISTRIBUTED.value, os.environ)
+    # Imported here: --help is answered without waiting for it.
     import jax
 
     from drlhash_jax import terminal
     from drlhash_jax.pipeline import train_and_evaluate
 
-    workdir = _WORKDIR.value or _default_workdir()
+    flag = flags.FLAGS["config"]
+    address, overrides = config_flags.get_config_filename(flag), config_flags.get_override_values(flag)
+    workdir = _WORKDIR.value or default_workdir(address, overrides)
     config = _CONFIG.value
-    # A flag gives several words as one.
-    config.selectors = tuple(",".join(config.selectors).split(","))
+    if "selectors" in config:
+        # A flag gives several words as one.
+        config.selectors = tuple(",".join(config.selectors).split(","))
     with terminal.StopSignals() as signals:
-        rows = train_and_evaluate(config, workdir, lambda: signals.received)
+        rows = train_and_evaluate(config, workdir, stop_requested=lambda: signals.received)
     if jax.process_index() != 0:
         return
     if rows:
         terminal.print_table(terminal.results_table(rows))
+        print(*terminal.legend_lines(rows), *terminal.difference_lines(rows), sep="\n")
     written = sorted(path for path in Path(workdir).iterdir() if not path.name.startswith("."))
     print("written:", *(f"  {path}{'/' if path.is_dir() else ''}" for path in written), sep="\n")
+    if rows:
+        print(*terminal.next_step_lines(workdir), sep="\n")

@@ -50,18 +50,20 @@ class Published(NamedTuple):
     """Where the parameters of an encoder stand in a published file.
 
     Attributes:
+      name: of the encoder.
       layers: our layer -> published layer.
       classifier: the published last layer, which is left out: the head is ours.
     """
 
+    name: str
     layers: Mapping[str, str]
     classifier: str
 
 
-ALEXNET = Published(_alexnet_layers(), "classifier.6")
-VGG19 = Published(_vgg_layers(batch_norm=False), "classifier.6")
-VGG19_BN = Published(_vgg_layers(batch_norm=True), "classifier.6")
-EFFICIENTNET_LITE0 = Published(_efficientnet_layers(), "_fc")
+ALEXNET = Published("alexnet", _alexnet_layers(), "classifier.6")
+VGG19 = Published("vgg19", _vgg_layers(batch_norm=False), "classifier.6")
+VGG19_BN = Published("vgg19_bn", _vgg_layers(batch_norm=True), "classifier.6")
+EFFICIENTNET_LITE0 = Published("efficientnet_lite0", _efficientnet_layers(), "_fc")
 
 
 def published_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -134,7 +136,7 @@ def import_weights(
     expected = published_names(published, encoder, image_size)
     problems = _problems(expected, arrays, published.classifier)
     if problems:
-        raise UserError(f"not the weights of {type(encoder).__name__}: {'; '.join(problems)}")
+        raise UserError(f"not the weights of {published.name}: {'; '.join(problems)}")
     params = {}
     for path, (name, shape) in expected.items():
         array = arrays[name].transpose(_TRANSPOSES.get(len(shape), range(len(shape))))

@@ -29,7 +29,7 @@ def _mean(begin: Start) -> np.ndarray:
 
 def logits(params: dict[str, Array], x: Array) -> Array:
     """Projections float32 ``[B, K]`` of centred inputs ``[B, ...]``."""
-    return (_flat(x) - params["mean"]) @ params["projection"]
+    return (_flat(x) - params["mean"][None]) @ params["projection"]
 
 
 @functools.lru_cache

@@ -126,8 +126,8 @@ def next_step_lines(workdir: str) -> list[str]:
         "      tables, figures and one page about this run",
         f"  {program} eval --workdir={folder}",
         "      every other retrieval number of its codes",
-        f"  {program} --config=own_images --config.data.path=FOLDER",
-        "      your own images, one folder per class; own_embeddings for vectors",
+        f"  {program} --config=own_images:FOLDER",
+        "      your own images, one folder per class; own_embeddings:FEATURES,LABELS for vectors",
     ]
 
 
