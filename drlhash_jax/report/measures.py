@@ -87,24 +87,24 @@ HEALTH_FIELDS = {
     "bits": "code length",
     "entropy": "mean entropy of a bit, 1 at most",
     "least entropy": "entropy of the poorest bit",
-    "|correlation|": "mean absolute correlation of two bits, those that never change left out",
+    "|correlation|": "mean absolute correlation of two bits, without those that never change",
     "distinct codes": "codes that occur",
     "fullest bucket": "rows that share the most frequent code",
-    "rows alone": "share of the rows whose code nobody else has",
+    "rows alone": "share of the rows whose code no other row has",
     "pairs alike": "share of all pairs of rows that have equal codes",
     "of one label": "share of those pairs whose rows share a label",
 }
 
 
 def code_health(codes: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
-    """What codes waste and what they confuse.
+    """Diagnostics of codes: constant and repeated bits, crowded buckets, rows that cannot be told apart.
 
     Args:
       codes: {0, 1} array ``[N, K]``, N at least 2.
       labels: integer ``[N]`` or multi-hot ``[N, C]``; None if they are not known.
 
     Returns:
-      Fields of `HEALTH_FIELDS`; NaN where there is nothing to tell.
+      Fields of `HEALTH_FIELDS`; NaN where a value is not defined.
     """
     entropy, stand = bit_entropy(codes), occupancy(codes)
     correlation = np.abs(bit_correlation(codes)[~np.eye(codes.shape[1], dtype=bool)])
