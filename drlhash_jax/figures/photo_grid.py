@@ -76,7 +76,7 @@ def choose_examples(
     """Queries with the most and with the fewest relevant rows among the first ones found.
 
     Rows at equal distance come in database order, queries with equally many in query order; queries to which nothing
-    is relevant are left out. So the choice is a rule and nobody's taste, but extremes it shows, not the average.
+    is relevant are left out. The choice follows a rule and no taste; it shows extremes, not the average.
 
     Args:
       query_codes: {0, 1} array ``[Q, K]``.

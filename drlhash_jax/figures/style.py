@@ -30,8 +30,8 @@ class Theme(NamedTuple):
       ink: text and axes.
       grid: lines behind the data.
       reference: lines to compare with, and frames.
-      right: what was found rightly.
-      wrong: what was not.
+      right: of rows that are relevant.
+      wrong: of rows that are not.
       series: of series, in their order.
     """
 
@@ -70,7 +70,7 @@ _SETTINGS = {
     "legend.handlelength": 3.2,
     "lines.linewidth": 1.4,
     "lines.markersize": 4.5,
-    # Letters as letters, which can be searched and are accepted by journals.
+    # Text stays text: it can be searched, and journals accept it.
     "pdf.fonttype": 42,
     "savefig.dpi": 200,
     # Names of datasets and methods are shown as they are, dollar signs included.

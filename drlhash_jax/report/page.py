@@ -22,6 +22,8 @@ from drlhash_jax.report.table_files import PUBLISHED_NOTE, Text, below, heads, l
 from drlhash_jax.report.tables import Group, Table, best_cells
 
 MAX_BYTES = 5_000_000
+# Field of the result rows -> heading of its tables.
+VALUES = {"map": "mAP", "precision_radius2": "Precision within Hamming radius 2"}
 # Twice the width of the page's text, for fine screens.
 _MOST_PIXELS = 1800
 _COLOURS = 256
@@ -167,18 +169,20 @@ def _text(value: object) -> str:
 
 def _run_facts(record: Record) -> _RunFacts:
     facts = dict(record.run.facts)
-    stages = facts.pop("stages", {})
-    seconds = [(name, f"{stage['seconds']:,.1f}") for name, stage in stages.items()]
-    total = sum(stage["seconds"] for stage in stages.values())
-    split = facts.pop("split", {})
+    stages, split = facts.pop("stages", {}), facts.pop("split", {})
+    sessions = facts.pop("sessions", [])
+    taken = {name: float(stage.get("seconds", 0)) for name, stage in stages.items()}
+    revisions = dict.fromkeys(session.get("git_revision") for session in sessions)
     first = {
         "seed": facts.pop("seed", "not recorded"),
-        "git revision": facts.pop("git_revision", None) or "not recorded",
+        "git revision": ", ".join(filter(None, revisions)) or "not recorded",
         "split": f"{split.get('protocol', 'protocol not recorded')}, SHA-256 {split.get('digest', 'not recorded')}",
-        "seconds of all stages": f"{total:,.1f}",
+        "seconds of all stages": f"{sum(taken.values()):,.1f}",
     }
+    last = {f"session {number}": session for number, session in enumerate(sessions, 1)}
     # An empty list of classes says nothing.
-    named = [(key.replace("_", " "), _text(value)) for key, value in (first | facts).items() if value != []]
+    named = [(key.replace("_", " "), _text(value)) for key, value in (first | facts | last).items() if value != []]
+    seconds = [(name, f"{each:,.1f}") for name, each in taken.items()]
     config = sorted(record.run.config.items())
     return _RunFacts(str(record.run.path), named, seconds, [(key, _text(value)) for key, value in config])
 
@@ -189,6 +193,27 @@ def _definitions(records: Sequence[Record]) -> list[tuple[str, str]]:
     for record in records:
         found = record.run.definitions | found
     return list(found.items())
+
+
+def _content(findings: Findings, published: Sequence[Table], written: Sequence[str]) -> dict[str, object]:
+    """What the template shows, by the names that it has there."""
+    by_value = {value: [_grid(table) for table in findings.tables if table.value == value] for value in VALUES}
+    return {
+        "version": __version__,
+        "cards": summary_cards(findings.tables),
+        "runs": [_run_facts(record) for record in findings.records],
+        "tables": {title: by_value[value] for value, title in VALUES.items()},
+        # Their heading says already that they were not measured here.
+        "published": [_grid(table)._replace(title="; ".join(map(str, table.groups))) for table in published],
+        "published_note": PUBLISHED_NOTE,
+        "figures": {heading: list(map(_picture, drawn)) for heading, drawn in findings.figures.items() if drawn},
+        "health": [_health_grid(health) for health in findings.health],
+        "health_fields": HEALTH_FIELDS,
+        "definitions": _definitions(findings.records),
+        "readings": read_readings(),
+        "notes": findings.notes,
+        "written": written,
+    }
 
 
 def render_page(findings: Findings, published: Sequence[Table], written: Sequence[str]) -> bytes:
@@ -207,30 +232,7 @@ def render_page(findings: Findings, published: Sequence[Table], written: Sequenc
     """
     environment = make_environment()
     text = resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
-    html = environment.from_string(text).render(
-        version=__version__,
-        cards=summary_cards(findings.tables),
-        runs=[_run_facts(record) for record in findings.records],
-        tables={
-            "mAP": [_grid(table) for table in findings.tables if table.value == "map"],
-            "Precision within Hamming radius 2": [_grid(t) for t in findings.tables if t.value == "precision_radius2"],
-        },
-        # Their heading says already that they were not measured here.
-        published=[_grid(table)._replace(title="; ".join(map(str, table.groups))) for table in published],
-        published_note=PUBLISHED_NOTE,
-        figures={
-            heading: [_picture(figure) for figure in figures]
-            for heading, figures in findings.figures.items()
-            if figures
-        },
-        health=[_health_grid(health) for health in findings.health],
-        health_fields=HEALTH_FIELDS,
-        definitions=_definitions(findings.records),
-        readings=read_readings(),
-        notes=findings.notes,
-        written=written,
-    )
-    page = html.encode()
+    page = environment.from_string(text).render(_content(findings, published, written)).encode()
     if len(page) > MAX_BYTES:
         raise UserError(
             f"report.html would have {len(page) / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}: give fewer datasets at "

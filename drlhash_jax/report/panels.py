@@ -291,8 +291,8 @@ def draw_learning(folder: Path, runs: Runs, notes: list[str]) -> Figure | None:
     caption = (
         "What the subsets of PPO earn while it learns, against the number of rewards computed so far. Horizontal lines "
         "are what others reach on the same reward; the band is one standard deviation of random subsets. A reward is "
-        "the mAP of a subset of bits on training rows, some of them asking the others: it is not the mAP of the "
-        f"tables. {over(learned).capitalize()}."
+        "the mAP of a subset of bits on training rows, some of them as queries and others as the database: it is "
+        f"not the mAP of the tables. {over(learned).capitalize()}."
     )
     return Figure(name, str(runs.group), caption, files)
 
@@ -332,9 +332,12 @@ def draw_rewards(folder: Path, runs: Runs) -> Figure | None:
         return None
     panels = {title: {name: _point(each) for name, each in named.items() if each} for title, named in found.items()}
     name = f"reward_map-{runs.slug}"
+    kinds = dict.fromkeys(
+        str(record.run.selection["reward"].get("codes")) for record in runs.records if record.run.orders
+    )
     caption = (
-        "Is the reward worth pursuing? Across: the reward of the chosen bits, their mAP on training rows that the "
-        "encoder did not fit (unless the run says otherwise). Up: mAP of the same bits on the queries. If points rise "
+        "Whether the reward leads to better codes. Across: the reward of the chosen bits, which is their mAP on "
+        f"training rows (reward.codes: {', '.join(kinds)}). Up: mAP of the same bits on the queries. Where points rise "
         "from left to right, more reward means better codes. Error bars: standard deviation over seeds; with one seed, "
         f"over the draws of random. {over(runs.records).capitalize()}."
     )

@@ -142,8 +142,8 @@ def draw_tsne(folder: Path, runs: Runs, notes: list[str]) -> Figure | None:
     several = "that have exactly one label, one " if labels.ndim == 2 else ""
     caption = (
         f"Codes of {len(places)} rows of the database in the plane by t-SNE ({what}): rows {several}of the "
-        f"{len(names)} most frequent classes, drawn at random. Neighbours are meant; distances between clusters and "
-        f"their sizes mean nothing. {record.run.path}."
+        f"{len(names)} most frequent classes, drawn at random. Neighbourhoods have a meaning; distances between "
+        f"clusters and their sizes have none. {record.run.path}."
     )
     return Figure(name, str(runs.group), caption, files)
 
@@ -184,8 +184,9 @@ def draw_robustness(folder: Path, runs: Runs, notes: list[str], say: Say) -> Fig
     files = figures.plot_robustness(folder / name, rows)
     caption = (
         f"Share of attacked copies of {len(images)} query images that are found at the largest threshold which takes "
-        f"at most {rows[0]['max_false_positive_rate']:.0%} of the pairs of different images for copies; none are "
-        "where more of the pairs than that have equal codes. pHash and dHash are ImageHash's, which nobody trained. "
+        f"at most {rows[0]['max_false_positive_rate']:.0%} of the pairs of different images for copies; none is "
+        "found where more of the pairs than that have equal codes. pHash and dHash are those of the package ImageHash "
+        "and need no training. "
         f"{run.path}."
     )
     return Figure(name, str(runs.group), caption, files)

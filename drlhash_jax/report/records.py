@@ -177,7 +177,7 @@ def _read_record(run: FinishedRun, load_dataset, notes: list[str]) -> Record:
 
 
 def read_runs(folders: Sequence[str], notes: list[str]) -> list[Runs]:
-    """Finds and reads runs, and refuses what no report holds together.
+    """Finds and reads runs, dataset by dataset.
 
     Args:
       folders: see `find_runs`.

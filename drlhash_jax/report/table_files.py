@@ -75,7 +75,7 @@ def below(table: Table) -> list[str]:
     said = {
         "Bold: the highest mean of a column, and all whose mean ± sd reaches its mean - sd.": best_cells(table),
         "Nothing is bold: one seed tells no best.": len(table.methods) > 1 and all(cell.n == 1 for cell in cells),
-        "[a, b]: interval over the queries, see map_interval.": any(cell.interval is not None for cell in cells),
+        "[a, b]: 95 % interval over queries, see map_interval.": any(cell.interval is not None for cell in cells),
         "draws ±: standard deviation (n - 1) over random selections.": any(cell.draws_sd is not None for cell in cells),
     }
     sources = [f"[{number}] {source}" for source, number in _source_numbers(table).items()]

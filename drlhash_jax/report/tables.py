@@ -30,7 +30,7 @@ SELECTOR_TITLES = {
 # Fields of a configuration that may differ between the runs of one mean: they change no number of a row.
 _FREE_FIELDS = {
     *("seed", "bits", "selectors", "last_stage", "train_direct", "parallel", "checkpoint_seconds"),
-    *("data.path", "data.labels_path", "data.cache", "data.num_workers"),
+    *("data.path", "data.labels_path", "data.cache", "data.num_workers", "training.resident_mib"),
 }
 
 

@@ -18,7 +18,7 @@ _FIGURES = "figures"
 
 
 def _check_out(out: Path) -> None:
-    """Refuses what is no folder, or somebody else's."""
+    """Refuses a file, and a folder of other things."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out} is a file: give a directory")
     if out.is_dir() and any(out.iterdir()) and not (out / PAGE).is_file():
@@ -32,7 +32,7 @@ def _check_extra() -> None:
 
 
 def _move(finished: Path, out: Path) -> list[Path]:
-    """Puts a finished report in the place of an earlier one."""
+    """Moves a finished report to where it belongs, in place of an earlier one."""
     out.mkdir(exist_ok=True)
     shutil.rmtree(out / _FIGURES, ignore_errors=True)
     moved = []

@@ -17,10 +17,8 @@ from drlhash_jax import data
 from drlhash_jax.codes.code_files import load_codes, read_code_facts
 from drlhash_jax.errors import UserError
 from drlhash_jax.files import read_arrays
-from drlhash_jax.runs.stored_config import flatten_config
+from drlhash_jax.runs.stored_config import check_format, flatten_config, read_object
 
-# Version of the layout of a run's directory that is read here; a directory that says none is of version 1.
-FORMAT = 2
 ROLES = ("pool", "selected", "direct")
 # Scalars of PPO in metrics.jsonl.
 REWARDS = ("mean_reward", "mode_reward", "best_reward")
@@ -93,33 +91,9 @@ class RunData(NamedTuple):
         return self.dataset.labels[self.rows[part]]
 
 
-def _read_object(path: Path, *needed: str) -> dict:
-    """A JSON object that has some fields.
-
-    Raises:
-      UserError: it cannot be read, or is something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged, it is not JSON: {error}") from error
-    missing = [field for field in needed if not isinstance(content, dict) or field not in content]
-    if missing or not isinstance(content, dict):
-        raise UserError(
-            f"{path} has no {missing[0]!r}: a run writes it otherwise" if missing else f"{path} is no object"
-        )
-    return content
-
-
-def _check_format(path: Path, content: dict) -> None:
-    found = content.get("format", 1)
-    if found == FORMAT:
-        return
-    newer = isinstance(found, int) and found > FORMAT
-    what = "a newer version: update drlhash_jax" if newer else "an older version: run it again with this one"
-    raise UserError(f"{path} was written by {what} (its format is {found!r}, this version reads {FORMAT})")
+def _check_fields(path: Path, content: dict, *needed: str) -> None:
+    if missing := [field for field in needed if field not in content]:
+        raise UserError(f"{path} has no field {missing[0]}: it is damaged, or no run wrote it")
 
 
 def _check_rows(path: Path, rows: object) -> list[dict]:
@@ -142,7 +116,7 @@ def _read_selection(path: Path, pool_bits: int) -> dict:
     """Content of selection.json, checked; empty if the file is not there."""
     if not path.is_file():
         return {}
-    selection = _read_object(path)
+    selection = read_object(path)
     try:
         for row in selection["selections"]:
             orders = np.array(row["orders"])
@@ -177,18 +151,20 @@ def read_finished_run(path: Path | str) -> FinishedRun:
     path = Path(path)
     if not is_run(path):
         raise UserError(f"{path} holds no run (no config.json): give a run's directory")
-    config = _read_object(path / "config.json", "config")
-    _check_format(path, config)
-    if not isinstance(config["config"], dict):
+    config = read_object(path / "config.json")
+    check_format(path / "config.json", config)
+    if not isinstance(config.get("config"), dict):
         raise UserError(f"{path}/config.json is no configuration of a run")
     if not (path / "metrics.json").is_file():
         raise UserError(
             f"{path} has no metrics.json: the run is not finished, or ended before there was anything to measure; "
             "finish it first by its own command"
         )
-    facts = _read_object(path / "run.json", "split")
-    _check_format(path, facts)
-    metrics = _read_object(path / "metrics.json", "results", "definitions")
+    facts = read_object(path / "run.json")
+    check_format(path / "run.json", facts)
+    _check_fields(path / "run.json", facts, "split")
+    metrics = read_object(path / "metrics.json")
+    _check_fields(path / "metrics.json", metrics, "results", "definitions")
     rows = _check_rows(path / "metrics.json", metrics["results"])
     pool_bits = next(row["bits"] for row in rows if row["role"] == "pool")
     selection = _read_selection(path / "selection.json", pool_bits)
@@ -216,8 +192,8 @@ def read_run_codes(run: FinishedRun, part: str) -> np.ndarray | None:
         raise UserError(f"{path}: the .json beside it is missing or damaged, so the number of bits is unknown")
     try:
         codes = load_codes(path, facts["bits"])
-    except (OSError, EOFError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+    except TypeError as error:
+        raise UserError(f"{path} is damaged, or the .json beside it is: {error}") from error
     if len(codes) != facts["rows"]:
         raise UserError(f"{path} is damaged: it has {len(codes)} rows, the .json beside it says {facts['rows']}")
     return codes

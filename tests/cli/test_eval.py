@@ -522,9 +522,9 @@ RUN_MISTAKES = {
     "codes without facts": (lambda run: (run / "codes/query.json").unlink(), "number of bits is unknown"),
     "rows": (lambda run: change(run / "codes/query.json", lambda facts: facts.update(rows=3)), "20 rows.*says 3"),
     "split": (lambda run: change(run / "run.json", lambda facts: facts["split"].update(digest="0")), "was changed"),
-    "run.json": (lambda run: (run / "run.json").write_text('{"format": 2}'), "run.json.*split"),
-    "damaged": (lambda run: (run / "selection.json").write_text("{"), "selection.json is damaged"),
-    "format": (lambda run: change(run / "config.json", lambda facts: facts.pop("format")), "an older version: run it"),
+    "run.json": (lambda run: (run / "run.json").write_text('{"format": 2}'), "no field split"),
+    "damaged": (lambda run: (run / "selection.json").write_text("{"), "selection.json is not JSON"),
+    "format": (lambda run: change(run / "config.json", lambda facts: facts.pop("format")), "of format 1"),
     "data": (
         lambda run: change(run / "metrics.json", lambda facts: facts["results"][0].update(map=0.123)),
         "says mAP 0.123 for the pool at 8 bits.*digits.*data were changed",

@@ -105,7 +105,7 @@ def make_run(folder, listed, seed=0, protocol="random-8-20-all", learning=True, 
     config = {"seed": seed, "pool_bits": POOL, "bits": LENGTHS, "data": settings, "encoder": {"name": "compact"}}
     write_json(folder / "config.json", {"format": 2, "drlhash_jax": "0", "config": config | {"method": method}})
     run = {"stages": {"encoder_008": {"seconds": 1.25}, "selection_003_ppo": {"seconds": 2.5}}, "seed": seed}
-    run |= {"argv": [HOSTILE], "git_revision": "c0ffee"}
+    run |= {"sessions": [{"argv": [HOSTILE], "git_revision": "c0ffee"}, {"git_revision": "c0ffee"}]}
     run |= {"format": 2, "split": {"protocol": protocol, "digest": data.split_digest(split)}}
     write_json(folder / "run.json", run)
     if learning and chosen:

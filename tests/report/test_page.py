@@ -74,6 +74,7 @@ def test_everything_is_there(report_folder, parsed, two_runs):
         "n = 2 seeds",
         "Thesis Fig. 4.4",
         "c0ffee",
+        "session 2",
         facts["split"]["digest"],
         "3.8",
         "an empty ball counting 0",
@@ -298,7 +299,7 @@ def test_runs_of_an_older_version_are_refused(tmp_path, pictures):
     stored = json.loads((run / "config.json").read_text())
     del stored["format"]
     (run / "config.json").write_text(json.dumps(stored))
-    refused([run], tmp_path / "out", "run was written by an older version", "run it again")
+    refused([run], tmp_path / "out", "config.json is of format 1", "run again")
 
 
 def test_data_that_are_gone_are_named_and_the_rest_is_shown(tmp_path, pictures):
@@ -308,7 +309,7 @@ def test_data_that_are_gone_are_named_and_the_rest_is_shown(tmp_path, pictures):
     run = make_run(tmp_path / "run", moved, learning=False)
     moved.unlink()
     _, (no_data, no_curves) = write_report([str(run)], tmp_path / "out")
-    assert "no figure that needs labels or images" in no_data and "cannot be read" in no_data
+    assert "no figure that needs labels or images" in no_data and "no such file" in no_data
     assert "metrics.jsonl has no stage selection_*_ppo" in no_curves
     names = {path.stem.split("-")[0] for path in (tmp_path / "out/figures").iterdir()}
     assert names == {"map_bits", "precision_radius2", "correlation", "reward_map"}

@@ -140,7 +140,7 @@ def test_one_seed_has_no_best(ranked, make_run):
 def test_the_interval_of_one_seed_is_shown(make_run):
     runs = [make_run(f"s{seed}", [row(16, 0.5, "ppo", seed, map_interval=[0.45, 0.56])]) for seed in (0, 1)]
     assert "| 0.500 [0.450, 0.560] |" in to_markdown(result_tables(runs[:1])[0])
-    assert "[a, b]: interval over the queries" in to_markdown(result_tables(runs[:1])[0])
+    assert "[a, b]: 95 % interval over queries" in to_markdown(result_tables(runs[:1])[0])
     # Over seeds there is their spread, and a value without an interval has none.
     assert "| 0.500 ± 0.000 |" in to_markdown(result_tables(runs)[0])
     assert "[0." not in to_markdown(result_tables(runs[:1], "precision_radius2")[0])

@@ -116,7 +116,8 @@ DAMAGES = {
     "bits": (lambda run: save_codes(run / "codes/query", POOL[:2, :3]), "query.npy has 3 bits, metrics.json says 4"),
     "no facts": (lambda run: (run / "codes/query.json").unlink(), "query.npy: the .json beside it is missing or dam"),
     "facts": (lambda run: (run / "codes/query.json").write_text("{"), "so the number of bits is unknown"),
-    "kind": (lambda run: spoil_json(run, "query", bits="4"), "query.npy is damaged: "),
+    "kind": (lambda run: spoil_json(run, "query", bits="4"), "query.npy is damaged, or the .json beside it is"),
+    "length": (lambda run: spoil_json(run, "query", bits=9), "query.npy holds uint8 .*not packed codes of 9 bits"),
 }
 
 
@@ -151,14 +152,16 @@ MISTAKES = {
     "nothing": (lambda run: shutil.rmtree(run), r"run holds no run \(no config.json\)"),
     "unfinished": (lambda run: (run / "metrics.json").unlink(), "not finished.*finish it first by its own command"),
     "no run.json": (lambda run: (run / "run.json").unlink(), "run.json cannot be read: No such file"),
-    "old": (edit("config.json", lambda content: content.pop("format")), "an older version: run it again.*format is 1"),
-    "old facts": (edit("run.json", lambda content: content.update(format=1)), "an older version: run it again"),
-    "new": (edit("config.json", lambda content: content.update(format=3)), "a newer version: update drlhash_jax"),
-    "odd": (edit("config.json", lambda content: content.update(format="x")), "its format is 'x'"),
+    "old": (edit("config.json", lambda content: content.pop("format")), "config.json is of format 1.*run again"),
+    "old facts": (edit("run.json", lambda content: content.update(format=1)), "run.json is of format 1.*run again"),
+    "new": (edit("config.json", lambda content: content.update(format=3)), "config.json is of format 3"),
+    "odd": (edit("config.json", lambda content: content.update(format="x")), "config.json is of format x"),
     "config": (edit("config.json", lambda content: content.update(config=[])), "config.json is no configuration"),
-    "not JSON": (lambda run: (run / "metrics.json").write_text("{"), "metrics.json is damaged, it is not JSON"),
-    "no object": (lambda run: (run / "metrics.json").write_text("[]"), "metrics.json has no 'results'"),
-    "binary": (lambda run: (run / "selection.json").write_bytes(b"\xff"), "selection.json is damaged"),
+    "not JSON": (lambda run: (run / "metrics.json").write_text("{"), "metrics.json is not JSON.*damaged"),
+    "no object": (lambda run: (run / "metrics.json").write_text("[]"), "metrics.json holds no JSON object"),
+    "no definitions": (edit("metrics.json", lambda content: content.pop("definitions")), "has no field definitions"),
+    "no split": (edit("run.json", lambda content: content.pop("split")), "run.json has no field split"),
+    "binary": (lambda run: (run / "selection.json").write_bytes(b"\xff"), "selection.json is not JSON.*damaged"),
     "no rows": (edit("metrics.json", lambda content: content.update(results=[])), "metrics.json holds no result rows"),
     "field": (edit("metrics.json", lambda content: content["results"][1].pop("method")), "row 1: no field method"),
     "not a row": (
