@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from drlhash_jax.codes.checks import as_codes, as_labels
+
 
 class PackedRows(NamedTuple):
-    """Codes with their labels, packed for counting.
-
-    Arrays of NumPy or JAX.
+    """Codes with their labels, packed for counting; arrays of NumPy or JAX.
 
     Attributes:
       codes: uint32 ``[N, W]``, bits of a code in the order of `retrieval.pack_words`.
       labels: int32 ``[N]`` class numbers, or uint32 ``[N, W']`` packed multi-hot rows.
-      weights: int32 ``[N]``, how often the row stands for itself; 0 marks padding.
+      weights: int32 ``[N]``, how many rows each stands for; 0 marks padding.
     """
 
     codes: Any
@@ -26,7 +26,7 @@ class PackedRows(NamedTuple):
 
 
 def _pack_words(bits: np.ndarray) -> np.ndarray:
-    """NumPy twin of `packing.pack_words`: uint32 ``[N, W]`` for {0, 1} ``[N, K]``."""
+    """NumPy twin of `retrieval.packing.pack_words`: uint32 ``[N, W]`` for {0, 1} ``[N, K]``."""
     num_rows, num_bits = bits.shape
     padded = np.zeros((num_rows, -(-num_bits // 32) * 32), np.uint8)
     padded[:, :num_bits] = bits
@@ -34,41 +34,58 @@ def _pack_words(bits: np.ndarray) -> np.ndarray:
 
 
 def _padded_size(num_rows: int) -> int:
-    """Rows rounded up to one of eight sizes an octave, so that few shapes are ever compiled."""
+    """Rows rounded up to one of eight sizes between a power of two and the next, so that few shapes are compiled."""
     step = max(1, 1 << max(0, num_rows.bit_length() - 4))
     return -(-num_rows // step) * step
 
 
 def pack_label_rows(labels: np.ndarray) -> np.ndarray:
-    """NumPy twin of `packing.pack_labels`: int32 ``[N]`` of integers, uint32 ``[N, W]`` of multi-hot ``[N, C]``."""
-    return labels.astype(np.int32) if labels.ndim == 1 else _pack_words(labels != 0)
+    """NumPy twin of `retrieval.packing.pack_labels`, with the values checked.
+
+    Args:
+      labels: whole numbers ``[N]``, negative for none, or multi-hot ``[N, C]``.
+
+    Returns:
+      int32 ``[N]``, -1 for none, or uint32 ``[N, W]``.
+
+    Raises:
+      UserError: not labels, see `as_labels`.
+    """
+    labels = as_labels(labels)
+    return labels if labels.ndim == 1 else _pack_words(labels)
 
 
 def pack_in_order(codes: np.ndarray, labels: np.ndarray) -> PackedRows:
-    """Packs codes and labels row by row, on the host and without the room that `metrics.pack_rows` takes.
+    """Packs codes and labels row by row, on the host and in less memory than `retrieval.metrics.pack_rows` takes.
 
     Args:
-      codes: {0, 1} array ``[N, K]``.
-      labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      codes: {0, 1} or {-1, 1} array ``[N, K]``.
+      labels: whole numbers ``[N]``, negative for none, or multi-hot ``[N, C]``.
 
     Returns:
       PackedRows of N rows, each of weight 1.
+
+    Raises:
+      UserError: not codes or not labels, see `as_codes` and `as_labels`.
     """
-    return PackedRows(_pack_words(codes), pack_label_rows(labels), np.ones(len(codes), np.int32))
+    return PackedRows(_pack_words(as_codes(codes)), pack_label_rows(labels), np.ones(len(codes), np.int32))
 
 
 def pack_distinct(codes: np.ndarray, labels: np.ndarray) -> PackedRows:
     """Packs codes and labels, equal rows merged into one with their number as its weight.
 
     Args:
-      codes: {0, 1} array ``[N, K]``.
-      labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      codes: {0, 1} or {-1, 1} array ``[N, K]``.
+      labels: whole numbers ``[N]``, negative for none, or multi-hot ``[N, C]``.
 
     Returns:
       PackedRows of at most N rows (plus padding of weight 0), in no particular order.
+
+    Raises:
+      UserError: not codes or not labels, see `as_codes` and `as_labels`.
     """
-    words = _pack_words(np.asarray(codes))
-    label_rows = pack_label_rows(np.asarray(labels))
+    words = _pack_words(as_codes(codes))
+    label_rows = pack_label_rows(labels)
     label_words = label_rows.view(np.uint32)[:, None] if label_rows.ndim == 1 else label_rows
     rows = np.ascontiguousarray(np.concatenate([words, label_words], axis=1))
     # Sorting rows as opaque bytes is several times faster than np.unique(axis=0) on columns.

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drlhash_jax.codes.checks import check_codes, check_labels
+from drlhash_jax.codes.checks import as_codes, as_labels
 from drlhash_jax.codes.grouping import pack_in_order
+from drlhash_jax.errors import UserError
 
 # Rows of a bucket that are compared with all others at a time.
 _BLOCK_ROWS = 1024
@@ -20,7 +21,7 @@ class Occupancy(NamedTuple):
       sizes: int64 ``[S]``, the bucket sizes that occur, ascending.
       buckets: int64 ``[S]``, buckets of each of these sizes.
       largest: rows in the fullest bucket.
-      alone: rows whose code nobody else has.
+      alone: rows whose code no other row has.
       mean: rows in a bucket on average.
       entropy: bits of information in the code of a random row, log2 N at most.
     """
@@ -54,15 +55,9 @@ class Collisions(NamedTuple):
         return self.sharing / self.pairs if self.pairs else float("nan")
 
 
-def _checked(codes: np.ndarray) -> np.ndarray:
-    codes = np.asarray(codes)
-    check_codes("codes", codes)
-    return codes
-
-
 def bit_balance(codes: np.ndarray) -> np.ndarray:
     """Share of ones of each bit: float64 ``[K]`` for codes ``[N, K]``; 1/2 is balanced, 0 and 1 are constant bits."""
-    codes = _checked(codes)
+    codes = as_codes(codes)
     return np.count_nonzero(codes, axis=0) / len(codes)
 
 
@@ -79,13 +74,13 @@ def bit_correlation(codes: np.ndarray) -> np.ndarray:
     phi = (N n11 - n1 n1') / sqrt(n1 (N - n1) n1' (N - n1')) with n1 ones in a bit and n11 rows with ones in both.
 
     Args:
-      codes: {0, 1} array ``[N, K]``.
+      codes: {0, 1} or {-1, 1} array ``[N, K]``.
 
     Returns:
       float64 ``[K, K]`` in [-1, 1]. Rows and columns of constant bits are NaN, the diagonal included: 0 would say that
       a bit which carries nothing is independent of the others, and would flatter a mean over pairs.
     """
-    codes = _checked(codes)
+    codes = as_codes(codes)
     num_rows, num_bits = codes.shape
     both = np.zeros((num_bits, num_bits), np.int64)
     # Counts up to 2^24 are exact in float32, whose matrix product is fast.
@@ -110,7 +105,7 @@ def _groups(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def occupancy(codes: np.ndarray) -> Occupancy:
     """Number of distinct codes and how many rows stand on each, for codes {0, 1} ``[N, K]``."""
-    codes = _checked(codes)
+    codes = as_codes(codes)
     _, _, size = _groups(pack_in_order(codes, np.zeros(len(codes), np.int64)).codes)
     sizes, buckets = np.unique(size, return_counts=True)
     p = size / len(codes)
@@ -142,19 +137,18 @@ def collisions(codes: np.ndarray, labels: np.ndarray) -> Collisions:
     """Counts pairs of rows with equal codes, within and across classes; exact integers.
 
     Args:
-      codes: {0, 1} array ``[N, K]``.
-      labels: integer ``[N]`` or multi-hot ``[N, C]``; negative or all-zero rows share nothing.
+      codes: {0, 1} or {-1, 1} array ``[N, K]``.
+      labels: whole numbers ``[N]`` or multi-hot ``[N, C]``; negative or all-zero rows share nothing.
 
     Returns:
       Collisions.
 
     Raises:
-      ValueError: codes or labels that are not as said, or of different lengths.
+      UserError: codes or labels that are not as said, or of different lengths.
     """
-    codes, labels = _checked(codes), np.asarray(labels)
-    check_labels("labels", labels)
+    codes, labels = as_codes(codes), as_labels(labels)
     if len(codes) != len(labels):
-        raise ValueError(f"{len(codes)} rows of codes but {len(labels)} rows of labels")
+        raise UserError(f"{len(codes)} rows of codes but {len(labels)} rows of labels")
     packed = pack_in_order(codes, labels)
     first, bucket, size = _groups(packed.codes)
     pairs = int(np.sum(size * (size - 1)) // 2)

@@ -4,8 +4,8 @@ r"""``eval``: every retrieval number of finished codes, without training anythin
     python -m drlhash_jax.main eval --query_codes=Q --database_codes=D --query_labels=QL --database_labels=DL \
       --workdir=OUT
 
-The first measures a run again, its pool and all its selections, and writes RUN/eval.json. The second takes codes of any
-software and writes OUT/metrics.json. Files are FILE.npy, FILE.npz:KEY or FILE.safetensors:KEY.
+The first measures a finished run again, its pool and all its selections, and writes RUN/eval.json. The second takes
+codes of any software and writes OUT/metrics.json. Files are FILE.npy, FILE.npz:KEY or FILE.safetensors:KEY.
 """
 
 import logging as python_logging
@@ -25,16 +25,23 @@ _CODES = flags.DEFINE_enum(
     "codes",
     "auto",
     ["auto", "bits", "signs", "packed", "logits"],
-    "What files of codes hold: {0,1}, {-1,1}, eight bits a byte; logits is about the queries' alone.",
+    "What files of codes hold: bits {0,1}, signs {-1,1}, eight bits per byte (packed), or logits (queries only).",
 )
-_BITS = flags.DEFINE_integer("bits", None, "Bits of a packed code.", lower_bound=1)
-_BIT_ORDER = flags.DEFINE_enum("bit_order", None, ["msb", "lsb"], "Place of a byte's first bit; msb, if not said.")
+_BITS = flags.DEFINE_integer("bits", None, "Number of bits of a packed code.", lower_bound=1)
+_BIT_ORDER = flags.DEFINE_enum(
+    "bit_order", None, ["msb", "lsb"], "Where a packed byte has its first bit; msb by default."
+)
 _TOP_K = flags.DEFINE_integer(
-    "top_k", None, "Ranks that count in mAP; 0 for all. All, or the run's own, if not said.", lower_bound=0
+    "top_k",
+    None,
+    "Ranks that count in mAP; 0 for all. By default the run's own, or all for other codes.",
+    lower_bound=0,
 )
-_RANKS = flags.DEFINE_list("ranks", None, "N of precision, recall and NDCG; 1,10,100,1000 where the database has them.")
+_RANKS = flags.DEFINE_list(
+    "ranks", None, "Ranks N of precision, recall and NDCG; by default 1,10,100,1000, as far as the database reaches."
+)
 _REPRODUCE = flags.DEFINE_list("reproduce", [], "Names of other repositories' conventions, or all.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the bootstrap interval.", lower_bound=0)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap interval.", lower_bound=0)
 
 
 def _ranks() -> tuple[int, ...] | None:
@@ -47,7 +54,11 @@ def _ranks() -> tuple[int, ...] | None:
 
 
 def _check_addresses() -> bool:
-    """Whether files of codes are given; refuses some without the others, and what is about them without them."""
+    """Whether files of codes are given.
+
+    Raises:
+      UserError: some of the files are missing, or a flag says how to read files where there are none.
+    """
     needed = [_DATABASE_CODES, _QUERY_LABELS, _DATABASE_LABELS]
     queries = [flag for flag in (_QUERY_CODES, _QUERY_LOGITS) if flag.value]
     if not queries and not any(flag.value for flag in needed):

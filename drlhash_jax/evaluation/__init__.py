@@ -1,25 +1,27 @@
-"""Finished codes, ours or other software's, measured in every way at once."""
+"""Finished codes, ours or other software's, measured in every way at once, and the rows that a run ends with."""
 
-from drlhash_jax.codes.code_arrays import CodeArray, check_together, read_codes, read_labels
-from drlhash_jax.evaluation.definitions import DEFINITIONS
+from drlhash_jax.evaluation.definitions import EVALUATION_DEFINITIONS, ROBUSTNESS_DEFINITIONS, ROW_DEFINITIONS
 from drlhash_jax.evaluation.files import CodeFiles, evaluate_files, evaluate_run
-from drlhash_jax.evaluation.finished_run import FinishedRun, read_finished_run
-from drlhash_jax.evaluation.measure import Options, check_options, measure_codes
-from drlhash_jax.evaluation.summary import summarise_health
+from drlhash_jax.evaluation.measure import Options
+from drlhash_jax.evaluation.result_rows import (
+    RunFacts,
+    Task,
+    metrics_content,
+    result_row,
+    selection_rows,
+)
 
 __all__ = [
-    "DEFINITIONS",
-    "CodeArray",
+    "EVALUATION_DEFINITIONS",
+    "ROBUSTNESS_DEFINITIONS",
+    "ROW_DEFINITIONS",
     "CodeFiles",
-    "FinishedRun",
     "Options",
-    "check_options",
-    "check_together",
+    "RunFacts",
+    "Task",
     "evaluate_files",
     "evaluate_run",
-    "measure_codes",
-    "read_codes",
-    "read_finished_run",
-    "read_labels",
-    "summarise_health",
+    "metrics_content",
+    "result_row",
+    "selection_rows",
 ]

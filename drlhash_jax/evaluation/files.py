@@ -9,13 +9,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drlhash_jax import data, parallel, runs, terminal
-from drlhash_jax.codes import CodeArray, check_together, read_code_facts, read_codes, read_labels
+from drlhash_jax import data, parallel, terminal
+from drlhash_jax.codes import CodeArray, as_label_pair, check_together, read_code_facts, read_codes
 from drlhash_jax.errors import RunStoppedError, UserError
-from drlhash_jax.evaluation.definitions import DEFINITIONS
-from drlhash_jax.evaluation.finished_run import FinishedRun, read_finished_run
+from drlhash_jax.evaluation.definitions import EVALUATION_DEFINITIONS
 from drlhash_jax.evaluation.measure import Options, check_options, measure_codes
 from drlhash_jax.files import sha256_of, write_json
+from drlhash_jax.runs import lock_directory, unlock_directory
+from drlhash_jax.runs.finished import (
+    FinishedRun,
+    check_code_rows,
+    is_run,
+    read_finished_run,
+    read_pool_codes,
+    read_run_data,
+)
 
 # Two evaluations of the same codes differ by the rounding of sums alone.
 _TOLERANCE = 1e-5
@@ -30,7 +38,7 @@ class CodeFiles(NamedTuple):
       database_codes: address.
       query_labels: address.
       database_labels: address.
-      kind: of the codes, see `read_codes`; "logits" is about the queries' only.
+      kind: of the codes, see `read_codes`; "logits" goes for the queries only.
       num_bits: K of packed codes.
       bit_order: of packed codes, "msb" or "lsb"; None where it is not said.
     """
@@ -94,16 +102,15 @@ def _read_inputs(files: CodeFiles) -> _Inputs:
     query = _read_codes(query_flag, query_address, files, "logits" if is_logits else files.kind)
     database_kind = "auto" if files.kind == "logits" else files.kind
     database = _read_codes("database_codes", files.database_codes, files, database_kind)
-    labels = {
-        f"--{flag}={address}": read_labels(_read_array(flag, address), f"--{flag}={address}")
-        for flag, address in (("query_labels", files.query_labels), ("database_labels", files.database_labels))
-    }
+    addresses = {"query_labels": files.query_labels, "database_labels": files.database_labels}
+    names = tuple(f"--{flag}={address}" for flag, address in addresses.items())
+    labels = as_label_pair(*(_read_array(*each) for each in addresses.items()), names)
     codes = {
         f"--{query_flag}={query_address}": query.codes,
         f"--database_codes={files.database_codes}": database.codes,
     }
-    check_together(codes, labels)
-    query_labels, database_labels = labels.values()
+    check_together(codes, dict(zip(names, labels, strict=True)))
+    query_labels, database_labels = labels
     facts = {
         query_flag: _facts(query_address, query.codes, query),
         "database_codes": _facts(files.database_codes, database.codes, database),
@@ -114,7 +121,7 @@ def _read_inputs(files: CodeFiles) -> _Inputs:
 
 
 def _check_output(folder: Path) -> None:
-    """Refuses a directory whose metrics.json is somebody else's."""
+    """Refuses a directory that holds a run, or a metrics.json that no evaluation wrote."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--workdir={folder} is a file: give a directory")
     if (folder / "config.json").exists():
@@ -125,7 +132,7 @@ def _check_output(folder: Path) -> None:
         except ValueError:
             ours = False
         if not ours:
-            raise UserError(f"--workdir={folder} holds a metrics.json that is no evaluation: give another directory")
+            raise UserError(f"--workdir={folder} holds a metrics.json that no evaluation wrote: give another directory")
 
 
 @contextlib.contextmanager
@@ -133,20 +140,20 @@ def _only_writer(folder: Path) -> Iterator[None]:
     """Makes the directory if needed, and holds its lock."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = runs.lock_directory(folder)
+        lock = lock_directory(folder)
     except OSError as error:
         raise UserError(f"--workdir={folder} cannot be written: {error.strerror or error}") from error
     try:
         yield
     finally:
-        runs.unlock_directory(folder, lock)
+        unlock_directory(folder, lock)
 
 
 StopRequested = Callable[[], str | None]
 
 
 def _measure(title: str, stop_requested: StopRequested, *arrays: np.ndarray, options: Options, **logits) -> dict:
-    """`measure_codes` on all devices, with progress and an ear for signals."""
+    """`measure_codes` on all devices, with progress shown, until a signal asks to stop."""
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         progress = None
@@ -183,8 +190,8 @@ def evaluate_files(
       The content of metrics.json: definitions, inputs, and the numbers of `measure_codes`.
 
     Raises:
-      UserError: the files, the options or the directory cannot work; nothing was written.
-      RunStoppedError: a stop was requested; nothing was written.
+      UserError: the files, the options or the directory cannot be used; nothing is written.
+      RunStoppedError: a stop was requested; nothing is written.
     """
     inputs = _read_inputs(files)
     check_options(options, len(inputs.database.codes))
@@ -195,28 +202,38 @@ def evaluate_files(
         logits = {"query_logits": inputs.query.logits}
         title = f"evaluation, {inputs.query.codes.shape[1]} bits"
         values = _measure(title, stop_requested, *arrays, options=options, **logits)
-        content = {"definitions": DEFINITIONS, "inputs": inputs.facts} | values
+        content = {"definitions": EVALUATION_DEFINITIONS, "inputs": inputs.facts} | values
         write_json(workdir / "metrics.json", content)
     return content
 
 
 def _compare(run: FinishedRun, row: dict) -> None:
-    """Refuses to go on where the run's own number is another: then the data are not what the run had."""
+    """Refuses to go on where the run says another number: then the data are not what the run had."""
     same = [
         each
-        for each in run.results
-        if (each["bits"], each["pool_bits"], each["selector"]) == (row["bits"], row["pool_bits"], row["selector"])
+        for each in run.rows
+        if all(each[name] == row[name] for name in ("role", "selector", "bits"))
         # Of several draws the run has the mean.
         and each["map_at"] == row["map_at"]
         and "map_sd" not in each
     ]
     for each in same:
-        value = row["map"]["min"]["expected"]
-        if each["map"] is None or abs(each["map"] - value) > _TOLERANCE:
+        if each["map"] is None or abs(each["map"] - row["map"]) > _TOLERANCE:
+            who = "the pool" if row["role"] == "pool" else row["selector"]
             raise UserError(
-                f"{run.path}/metrics.json says {each['map']} for {row['selector']} at {row['bits']} bits; its codes "
-                f"with the labels of {run.facts['dataset']} as they are now give {value}: the data were changed"
+                f"{run.path}/metrics.json says mAP {each['map']} for {who} at {row['bits']} bits; its codes with the "
+                f"labels of {row['dataset']} as they are now give {row['map']}: the data were changed"
             )
+
+
+def _codes_and_labels(run: FinishedRun) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Codes of all bits and labels of a run's queries and database."""
+    parts, codes = ("query", "database"), read_pool_codes(run)
+    if missing := [part for part in parts if part not in codes]:
+        raise UserError(f"{run.path}/codes/{missing[0]}.npy is not there: finish the run first by its own command")
+    loaded = read_run_data(run)
+    check_code_rows(run, codes, loaded.rows)
+    return [codes[part] for part in parts], [loaded.labels(part) for part in parts]
 
 
 def evaluate_run(
@@ -226,38 +243,38 @@ def evaluate_run(
 
     Args:
       workdir: the run's directory; its own files stay as they are.
-      options: Options; without top_k the run's own counts.
-      all_ranks: that all ranks count, whatever the run's top_k.
+      options: Options; where top_k is None, the run's own top_k.
+      all_ranks: whether all ranks count, whatever the run's top_k.
       stop_requested: asked between chunks for the name of a signal to stop.
 
     Returns:
-      The content of eval.json: definitions, inputs, and a result a set of bits.
+      The content of eval.json: definitions, inputs, and one result for each set of bits.
 
     Raises:
-      UserError: no finished run, data that were changed, or options that do not fit; eval.json was not written.
-      RunStoppedError: a stop was requested; eval.json was not written.
+      UserError: no finished run, data that were changed, or options that do not fit; eval.json is not written.
+      RunStoppedError: a stop was requested; eval.json is not written.
     """
-    # Before the lock, so that a directory of other things is left as it is.
-    if not (workdir / "config.json").is_file():
+    # Before the lock, whose files would be written into a directory of other things.
+    if not is_run(workdir):
         raise UserError(f"--workdir={workdir} holds no run: give a run's directory, or --query_codes and the others")
     with _only_writer(workdir):
         run = read_finished_run(workdir)
+        codes, labels = _codes_and_labels(run)
         if options.top_k is None and not all_ranks:
-            options = options._replace(top_k=run.top_k)
-        check_options(options, len(run.database_codes))
-        pool_bits = run.query_codes.shape[1]
-        orders = {(pool_bits, "none"): list(range(pool_bits))} | run.orders
+            options = options._replace(top_k=run.pool["map_at"])
+        check_options(options, len(codes[1]))
+        pool_bits = codes[0].shape[1]
+        first_draws = {key: orders[0] for key, orders in run.orders.items()}
         results = []
-        for (bits, selector), order in orders.items():
-            codes = run.query_codes[:, order], run.database_codes[:, order]
-            labels = run.query_labels, run.database_labels
+        for (bits, selector), order in ({(pool_bits, "none"): list(range(pool_bits))} | first_draws).items():
             title = f"{bits} bits, {'the pool' if selector == 'none' else selector}"
-            row = {"selector": selector, "pool_bits": pool_bits, **run.facts}
-            row |= _measure(title, stop_requested, *codes, *labels, options=options)
+            row = {"role": "pool" if selector == "none" else "selected", "selector": selector, "pool_bits": pool_bits}
+            row |= {field: run.pool[field] for field in ("method", "dataset", "protocol", "seed", "encoder")}
+            row |= _measure(title, stop_requested, *(each[:, order] for each in codes), *labels, options=options)
             _compare(run, row)
             results.append(row)
         files = ("codes/query.npy", "codes/database.npy", "split.npz")
         inputs = {name: {"file": name, "sha256": sha256_of(workdir / name)} for name in files}
-        content = {"definitions": DEFINITIONS, "inputs": inputs, "results": results}
+        content = {"definitions": EVALUATION_DEFINITIONS, "inputs": inputs, "results": results}
         write_json(workdir / "eval.json", content)
     return content

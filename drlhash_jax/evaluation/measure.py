@@ -1,32 +1,27 @@
 """Every number of an evaluation, from one pass by distance, one in database order, and one by logits if there are any.
 
-The passes are shared: a denominator or a convention of another repository costs arithmetic per query, not a walk over
-the database.
+The passes are shared: another denominator or convention costs arithmetic per query, not a walk over the database.
 """
 
 import difflib
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from drlhash_jax import parallel, retrieval
+from drlhash_jax.codes import count_unlabelled
 from drlhash_jax.errors import UserError
-from drlhash_jax.evaluation.result_rows import rounded
+from drlhash_jax.evaluation.numbers import LEVEL, RESAMPLES, mean_intervals, rounded
 from drlhash_jax.evaluation.summary import summarise_health
 
 ALL = "all"
-_LEVEL, _RESAMPLES = 0.95, 1000
+# Field -> name of the per-query values that it is the mean of.
 _TIES = {
-    "expected": "average_precision",
-    "optimistic": "average_precision_high",
-    "pessimistic": "average_precision_low",
+    "map": "average_precision",
+    "map_pessimistic": "average_precision_pessimistic",
+    "map_optimistic": "average_precision_optimistic",
 }
-
-# Compiled once for all sets of bits of a run.
-_bootstrap = jax.jit(retrieval.bootstrap_interval, static_argnames=("num_resamples", "level"))
 
 OnQueries = Callable[[int, int], None]
 
@@ -113,26 +108,39 @@ def _plan(options: Options, num_rows: int) -> _Plan:
     return _Plan(conventions, left_out, cuts, options.ranks or default, _rank_grid(num_rows))
 
 
-def _mean_average_precision(means: retrieval.QueryMetrics, stable: retrieval.RankedQueries) -> dict[str, dict]:
-    """Denominator -> ties -> value, from means over queries."""
-    values = {ties: getattr(means, field) for ties, field in _TIES.items()} | {"stable": stable.average_precision}
+def _by_denominator(
+    metrics: retrieval.QueryMetrics, means: retrieval.QueryMetrics, stable: np.ndarray, seed: int
+) -> dict[str, dict]:
+    """Denominator -> mAP with its ties and its interval; one resampling of the queries serves all denominators.
+
+    Args:
+      metrics: of each query, under the denominators first and then other cuts.
+      means: of the same over the queries that count.
+      stable: means of the average precisions in database order, under the same cuts.
+      seed: of the bootstrap.
+    """
+    counted = metrics.average_precision[metrics.relevant > 0, : len(retrieval.DENOMINATORS)]
+    intervals = mean_intervals(counted, seed)
     return {
-        denominator: {ties: rounded(each[place]) for ties, each in values.items()}
+        denominator: {field: rounded(getattr(means, name)[place]) for field, name in _TIES.items()}
+        | {"map_stable": rounded(stable[place]), "map_interval": intervals[place]}
         for place, denominator in enumerate(retrieval.DENOMINATORS)
     }
 
 
-def _interval(metrics: retrieval.QueryMetrics, seed: int) -> dict:
-    """Bootstrap interval of the expected values, all denominators over the same resamples."""
-    values = metrics.average_precision[metrics.relevant > 0, : len(retrieval.DENOMINATORS)]
-    key = jax.random.key(seed)
-    ends = _bootstrap(key, jnp.asarray(values), num_resamples=_RESAMPLES, level=_LEVEL)
-    columns = zip(retrieval.DENOMINATORS, np.asarray(ends).T, strict=True)
-    bounds = {denominator: [rounded(end) for end in pair] for denominator, pair in columns}
-    return {"level": _LEVEL, "resamples": _RESAMPLES, "seed": seed} | bounds
+def _numbers_of_rows(given: retrieval.Arguments, counted: retrieval.Means) -> dict[str, int | str]:
+    """How many queries and rows there are, and how many have no label."""
+    return {
+        "n_query": counted.num_queries,
+        "n_query_without_relevant": counted.num_without_relevant,
+        "n_query_unlabelled": count_unlabelled(given.query_labels),
+        "n_database": len(given.database_codes),
+        "n_database_unlabelled": count_unlabelled(given.database_labels),
+        "labels": "multi_hot" if given.query_labels.ndim == 2 else "integer",
+    }
 
 
-def _curves(means: retrieval.QueryMetrics, plan: _Plan, graded: bool) -> dict[str, dict[str, list]]:
+def _curves(means: retrieval.QueryMetrics, plan: _Plan, graded: bool) -> dict:
     """Everything by rank and by radius; ranks come first in the metrics, the grid after them."""
     listed = lambda values: [rounded(value) for value in values]
     reported, grid = slice(len(plan.ranks)), slice(len(plan.ranks), None)
@@ -140,7 +148,10 @@ def _curves(means: retrieval.QueryMetrics, plan: _Plan, graded: bool) -> dict[st
     by_rank |= {"precision": listed(means.precision[reported]), "recall": listed(means.recall[reported])}
     if graded:
         by_rank["ndcg"] = listed(means.ndcg[reported])
+    radius = min(2, len(means.radius_precision) - 1)
     return {
+        "precision_radius2": rounded(means.radius_precision[radius]),
+        "empty_balls": rounded(means.radius_empty[radius]),
         "by_rank": by_rank,
         "precision_recall_by_rank": {
             "rank": list(plan.grid),
@@ -180,25 +191,25 @@ def measure_codes(
     """All numbers of an evaluation.
 
     Args:
-      query_codes: {0, 1} array ``[Q, K]``.
-      database_codes: {0, 1} array ``[N, K]``.
-      query_labels: integer ``[Q]`` or multi-hot ``[Q, C]``.
-      database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      query_codes: {0, 1} or {-1, 1} array ``[Q, K]``.
+      database_codes: {0, 1} or {-1, 1} array ``[N, K]``.
+      query_labels: class numbers ``[Q]`` or multi-hot ``[Q, C]``.
+      database_labels: class numbers ``[N]`` or multi-hot ``[N, C]``.
       options: Options.
       query_logits: float ``[Q, K]``, for asymmetric ranking beside the Hamming ranking; None for none.
       devices: that share the queries; None for the default device.
       on_queries: called first, and after each chunk, with the queries done so far and their number, over all passes.
 
     Returns:
-      Plain values, see `DEFINITIONS`.
+      Plain values, see `EVALUATION_DEFINITIONS`.
 
     Raises:
-      UserError: options that do not fit the database.
-      ValueError: input as in `retrieval.check_evaluation`, or no query that shares a label with any row.
+      UserError: options that do not fit the database, arrays that are neither codes nor labels or do not fit each
+        other, or no query that shares a label with any row.
     """
-    num_rows, num_queries = len(database_codes), len(query_codes)
+    given = retrieval.accept(query_codes, database_codes, query_labels, database_labels)
+    num_rows, num_queries = len(given.database_codes), len(given.query_codes)
     plan = _plan(options, num_rows)
-    arrays = query_codes, database_codes, query_labels, database_labels
     passes = 2 if query_logits is None else 3
     loop = lambda number: {
         "devices": devices,
@@ -206,32 +217,29 @@ def measure_codes(
     }
     on_queries(0, passes * num_queries)
     ranks = plan.ranks + plan.grid
-    metrics = retrieval.evaluate_queries(*arrays, cuts=plan.cuts["expected"], ranks=ranks, recall_levels=(), **loop(0))
+    metrics = retrieval.evaluate_queries(*given, cuts=plan.cuts["expected"], ranks=ranks, recall_levels=(), **loop(0))
     counted = retrieval.mean_over_counted(metrics)
     if counted.num_queries == 0:
-        raise ValueError("no query shares a label with any row of the database")
-    stable = retrieval.stable_queries(*arrays, cuts=plan.cuts["stable"], **loop(1))
-    graded = query_labels.ndim == 2
+        raise UserError("no query shares a label with any row of the database")
+    stable = retrieval.stable_queries(*given, cuts=plan.cuts["stable"], **loop(1))
+    stable_means = retrieval.mean_over_counted(stable).means.average_precision
+    by_denominator = _by_denominator(metrics, counted.means, stable_means, options.seed)
     values = {
-        "bits": query_codes.shape[1],
-        "n_query": counted.num_queries,
-        "n_query_without_relevant": counted.num_without_relevant,
-        "n_query_unlabelled": retrieval.count_unlabelled(query_labels),
-        "n_database": num_rows,
-        "n_database_unlabelled": retrieval.count_unlabelled(database_labels),
-        "labels": "multi_hot" if graded else "integer",
+        "bits": given.query_codes.shape[1],
+        **by_denominator["min"],
         "map_at": options.top_k,
-        "map": _mean_average_precision(counted.means, retrieval.mean_over_counted(stable).means),
-        "map_interval": _interval(metrics, options.seed),
-        **_curves(counted.means, plan, graded),
+        "by_denominator": by_denominator,
+        "bootstrap": {"level": LEVEL, "resamples": RESAMPLES, "seed": options.seed},
+        **_numbers_of_rows(given, counted),
+        **_curves(counted.means, plan, graded=given.query_labels.ndim == 2),
     }
     if options.reproduce:
         by_ties = {"expected": metrics.average_precision, "stable": stable.average_precision}
         values |= {"reproduce": _reproduced(plan, by_ties, num_rows), "reproduce_left_out": plan.left_out}
     if query_logits is not None:
         cuts = tuple(retrieval.Cut(options.top_k, denominator) for denominator in retrieval.DENOMINATORS)
-        ranked = retrieval.asymmetric_queries(query_logits, *arrays[1:], cuts=cuts, **loop(2))
+        ranked = retrieval.asymmetric_queries(query_logits, *given[1:], cuts=cuts, **loop(2))
         found = retrieval.mean_over_counted(ranked).means.average_precision
-        values["asymmetric"] = {"map": dict(zip(retrieval.DENOMINATORS, map(rounded, found), strict=True))}
-    health = {"query": (query_codes, query_labels), "database": (database_codes, database_labels)}
+        values["asymmetric"] = dict(zip(retrieval.DENOMINATORS, map(rounded, found), strict=True))
+    health = {"query": given[::2], "database": given[1::2]}
     return values | {"code_health": {name: summarise_health(*part) for name, part in health.items()}}

@@ -1,68 +1,91 @@
-"""What a run says in the end: result rows with the definition of every number, and the selections."""
+"""What a run says in the end: result rows, with the definition of every number, and the selections."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from drlhash_jax import parallel, retrieval
+from drlhash_jax.evaluation.definitions import ROW_DEFINITIONS
+from drlhash_jax.evaluation.numbers import mean_intervals, rounded
 
-# The meaning of each field of a result row, stored beside the rows.
-DEFINITIONS = {
-    "map": "mean over queries of average precision, exact expectation over random order of equal Hamming distances; "
-    "divided by min(relevant rows, map_at)",
-    "map_at": "ranks that count; null for all",
-    "map_stable": "the same with equal distances in database order",
-    "map_low": "the same with every tie broken against the query",
-    "map_high": "the same with every tie broken for the query",
-    "map_sd": "standard deviation (n - 1) over num_draws random selections; the row's other numbers are their means",
-    "precision_radius2": "mean precision within Hamming distance 2, an empty ball counting 0",
-    "empty_balls": "share of queries without any row within distance 2",
-    "n_query": "queries that count; those without any relevant row are left out and counted in "
-    "n_query_without_relevant",
-    "selector": "how the bits were chosen from the pool; none: no choice, an encoder trained at this length",
-    "seconds": "wall time of the row's own stage on the machine in run.json",
-}
-_AVERAGED = ("map", "map_stable", "map_low", "map_high", "precision_radius2", "empty_balls")
+ROLES = ("pool", "selected", "direct")
+_AVERAGED = ("map", "map_stable", "map_pessimistic", "map_optimistic", "precision_radius2", "empty_balls")
+
+Pair = tuple[np.ndarray, np.ndarray]
 
 
-def rounded(value: float) -> float | None:
-    """Six digits; NaN, where no query has anything to find, becomes null in the files."""
-    return round(float(value), 6) if np.isfinite(value) else None
+class RunFacts(NamedTuple):
+    """What is the same in all rows of a run.
+
+    Attributes:
+      method: name in METHODS.
+      dataset: name of the data.
+      protocol: name of the split's rules.
+      seed: of the run.
+      encoder: name of the network.
+    """
+
+    method: str
+    dataset: str
+    protocol: str
+    seed: int
+    encoder: str
 
 
-def measure(
-    query_codes: np.ndarray,
-    database_codes: np.ndarray,
-    query_labels: np.ndarray,
-    database_labels: np.ndarray,
-    top_k: int | None,
-    devices: parallel.Devices | None = None,
-) -> dict[str, float | int | None]:
-    """The numbers of a result row for one set of codes.
+class Task(NamedTuple):
+    """What the codes of a run are measured on.
 
-    Args:
-      query_codes: {0, 1} array ``[Q, K]``.
-      database_codes: {0, 1} array ``[N, K]``.
-      query_labels: integer ``[Q]`` or multi-hot ``[Q, C]``.
-      database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
+    Attributes:
+      query_labels: class numbers ``[Q]`` or multi-hot ``[Q, C]``.
+      database_labels: class numbers ``[N]`` or multi-hot ``[N, C]``.
       top_k: ranks that count; None for all.
       devices: that share the queries; None for the default device.
+    """
+
+    query_labels: np.ndarray
+    database_labels: np.ndarray
+    top_k: int | None = None
+    devices: parallel.Devices | None = None
+
+
+def measure(task: Task, query_codes: np.ndarray, database_codes: np.ndarray) -> dict[str, float | int | None]:
+    """The numbers of a result row for one set of codes, without the interval.
+
+    Args:
+      task: Task.
+      query_codes: {0, 1} or {-1, 1} array ``[Q, K]``.
+      database_codes: {0, 1} or {-1, 1} array ``[N, K]``.
 
     Returns:
-      Field name -> value, see `DEFINITIONS`.
+      Field name -> value, see `ROW_DEFINITIONS`.
+
+    Raises:
+      UserError: arrays that are not codes or not labels, or do not fit each other.
     """
-    arguments = query_codes, database_codes, query_labels, database_labels
-    metrics = retrieval.evaluate(*arguments, top_k=top_k, devices=devices)
+    arguments = query_codes, database_codes, task.query_labels, task.database_labels
+    options = {"top_k": task.top_k, "devices": task.devices}
+    metrics = retrieval.evaluate(*arguments, **options)
     return {
         "map": rounded(metrics.map),
-        "map_at": top_k,
-        "map_stable": rounded(retrieval.stable_map(*arguments, top_k=top_k, devices=devices)),
-        "map_low": rounded(metrics.map_low),
-        "map_high": rounded(metrics.map_high),
+        "map_at": task.top_k,
+        "map_stable": rounded(retrieval.stable_map(*arguments, **options)),
+        "map_pessimistic": rounded(metrics.map_pessimistic),
+        "map_optimistic": rounded(metrics.map_optimistic),
         "precision_radius2": rounded(metrics.precision_radius2),
         "empty_balls": rounded(metrics.empty_balls),
         "n_query": metrics.num_queries,
         "n_query_without_relevant": metrics.num_without_relevant,
         "n_database": len(database_codes),
     }
+
+
+def measure_interval(task: Task, query_codes: np.ndarray, database_codes: np.ndarray) -> list[float] | None:
+    """The 95 % interval of map over queries, [low, high]; None where no query counts. Arguments as in `measure`."""
+    arguments = query_codes, database_codes, task.query_labels, task.database_labels
+    values = retrieval.query_precisions(*arguments, top_k=task.top_k, devices=task.devices)
+    intervals = mean_intervals(values[:, None])
+    return intervals and intervals[0]
 
 
 def average(measured: list[dict]) -> dict:
@@ -79,15 +102,63 @@ def average(measured: list[dict]) -> dict:
     return summary
 
 
+def result_row(
+    facts: RunFacts,
+    task: Task,
+    role: str,
+    draws: Sequence[Pair],
+    *,
+    selector: str = "none",
+    pool_bits: int | None = None,
+    seconds: float,
+) -> dict:
+    """A row of metrics.json.
+
+    Args:
+      facts: RunFacts.
+      task: Task.
+      role: "pool" for all bits of the pool, "selected" for a selector's choice, "direct" for an encoder trained at this
+        length.
+      draws: codes of the queries and of the database; several for a selector that draws at random.
+      selector: that chose the bits; "none" where nothing was chosen.
+      pool_bits: length of the codes that it chose from; None where nothing was chosen.
+      seconds: wall time of the row's own stage.
+
+    Returns:
+      Field name -> value, see `ROW_DEFINITIONS`.
+
+    Raises:
+      ValueError: a role that is unknown or does not go with the selector.
+      UserError: as in `measure`.
+    """
+    if role not in ROLES:
+        raise ValueError(f"role={role!r}: choose one of {', '.join(ROLES)}")
+    if (role == "selected") != (selector != "none"):
+        raise ValueError(f"role={role!r}, selector={selector!r}: selected bits, and no others, have a selector")
+    bits = draws[0][0].shape[1]
+    row = {"method": facts.method, "role": role, "selector": selector, "bits": bits, "pool_bits": pool_bits or bits}
+    row |= {"dataset": facts.dataset, "protocol": facts.protocol, "seed": facts.seed, "encoder": facts.encoder}
+    row |= average([measure(task, *codes) for codes in draws])
+    if len(draws) == 1:
+        row["map_interval"] = measure_interval(task, *draws[0])
+    return row | {"seconds": round(seconds, 3)}
+
+
+def metrics_content(rows: list[dict]) -> dict:
+    """The content of metrics.json: the rows, and what their fields mean."""
+    return {"definitions": ROW_DEFINITIONS, "results": rows}
+
+
 def selection_rows(pool_bits: int, selections: dict[int, dict[str, dict[str, np.ndarray]]]) -> list[dict]:
     """Rows of selection.json.
 
     Args:
       pool_bits: k.
-      selections: length p -> selector -> arrays order ``[draws, p]``, reward ``[draws]``, evaluations, seconds.
+      selections: length p -> selector -> order int ``[draws, p]``, reward float ``[draws]``, evaluations (number of
+        rewards computed), and seconds.
 
     Returns:
-      One row a length and selector.
+      One row for each length and selector.
     """
     rows = []
     for bits, by_selector in selections.items():

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from drlhash_jax import retrieval
-from drlhash_jax.evaluation.result_rows import rounded
+from drlhash_jax.codes import bit_balance, bit_correlation, bit_entropy, collisions, occupancy
+from drlhash_jax.evaluation.numbers import rounded
 
 
 def _listed(values: np.ndarray) -> list[float | None]:
@@ -12,7 +12,7 @@ def _listed(values: np.ndarray) -> list[float | None]:
 
 def _correlation(codes: np.ndarray) -> dict:
     """Summary of the phi coefficients; pairs with a constant bit have none."""
-    phi = np.abs(retrieval.bit_correlation(codes))
+    phi = np.abs(bit_correlation(codes))
     first, second = np.triu_indices(len(phi), k=1)
     pairs = phi[first, second]
     known = np.isfinite(pairs)
@@ -39,15 +39,15 @@ def summarise_health(codes: np.ndarray, labels: np.ndarray) -> dict:
     """Balance, entropy, correlation, occupancy and collisions of one set of codes.
 
     Args:
-      codes: {0, 1} array ``[N, K]``.
-      labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      codes: {0, 1} or {-1, 1} array ``[N, K]``.
+      labels: class numbers ``[N]`` or multi-hot ``[N, C]``.
 
     Returns:
-      Plain values, see `DEFINITIONS` under code_health.
+      Plain values, see `EVALUATION_DEFINITIONS` under code_health.
     """
-    balance, entropy = retrieval.bit_balance(codes), retrieval.bit_entropy(codes)
-    filled = retrieval.occupancy(codes)
-    equal = retrieval.collisions(codes, labels)
+    balance, entropy = bit_balance(codes), bit_entropy(codes)
+    filled = occupancy(codes)
+    equal = collisions(codes, labels)
     spread = lambda values: {"mean": rounded(values.mean()), "min": rounded(values.min()), "max": rounded(values.max())}
     return {
         "rows": filled.num_rows,

@@ -1,36 +1,33 @@
 """From directories of runs to everything that a page shows: tables, figures with captions, and what is missing."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from drlhash_jax.errors import UserError
-from drlhash_jax.report.figures import (
+from drlhash_jax.report.measures import HEALTH_FIELDS, code_health
+from drlhash_jax.report.panels import (
     Figure,
-    Runs,
     Say,
-    draw_correlation,
     draw_curves,
     draw_learning,
-    draw_retrievals,
-    draw_robustness,
+    draw_rewards,
     draw_summaries,
-    draw_tsne,
+    measure_curves,
 )
-from drlhash_jax.report.measures import HEALTH_FIELDS, code_health
-from drlhash_jax.report.tables import Group, Table, group_of, result_tables, selector_title
-from drlhash_jax.report.workdirs import Record, find_runs, load_coded, read_record
+from drlhash_jax.report.pictures import draw_correlation, draw_retrievals, draw_robustness, draw_tsne
+from drlhash_jax.report.records import Record, Runs, read_runs
+from drlhash_jax.report.tables import Table, result_tables, selector_title
 
 HEADINGS = (
     "mAP against code length",
     "Precision and recall",
     "Precision within radius 2",
     "Precision among the first rows",
-    "Good and bad retrievals",
+    "Reward and mAP",
     "PPO learning",
+    "Good and bad retrievals",
     "Correlation of bits",
     "Codes in the plane",
     "Robustness",
@@ -58,7 +55,7 @@ class Findings(NamedTuple):
       records: the runs.
       tables: of mAP, then of precision within radius 2.
       figures: heading of `HEADINGS` -> figures.
-      health: one a dataset.
+      health: one for each dataset.
       notes: what could not be shown, and why.
     """
 
@@ -69,76 +66,47 @@ class Findings(NamedTuple):
     notes: list[str]
 
 
-def read_records(folders: Sequence[str]) -> dict[Group, list[Record]]:
-    """Finds and reads runs, and refuses what no report holds together.
-
-    Args:
-      folders: see `find_runs`.
-
-    Returns:
-      Runs by dataset with its protocol and cut-off, in order of appearance.
-
-    Raises:
-      UserError: as in `find_runs` and `read_record`, or runs on one dataset by different protocols or cut-offs.
-    """
-    found: dict[str, tuple[Group, list[Record]]] = {}
-    for record in map(read_record, find_runs(folders)):
-        groups = dict.fromkeys(map(group_of, record.run.rows))
-        group = next(iter(groups))
-        first, members = found.setdefault(group.dataset, (group, []))
-        members.append(record)
-        if len(groups) > 1:
-            raise UserError(f"{record.path} holds results of {' and of '.join(map(str, groups))}: not one run")
-        if first != group:
-            raise UserError(
-                f"{members[0].path} is of {first} and {record.path} of {group}: no report compares the two; make one "
-                "of each"
-            )
-    return dict(found.values())
-
-
-def _slugs(names: Sequence[str]) -> list[str]:
-    """Names as parts of file names, all different, also where case does not count."""
-    found: list[str] = []
-    for name in names:
-        slug = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")[:60] or "data"
-        while slug.lower() in map(str.lower, found):
-            slug += "-"
-        found.append(slug)
-    return found
-
-
-def _with_data(grouped: dict[Group, list[Record]], notes: list[str]) -> list[Runs]:
-    """Adds codes and labels where the data can be loaded; where not, a note."""
-    every = []
-    for (group, records), slug in zip(grouped.items(), _slugs([group.dataset for group in grouped])):
-        coded = []
-        for record in records:
-            try:
-                coded.append((record, load_coded(record)))
-            except UserError as error:
-                notes.append(f"{record.path}: no figure that needs labels or images. {error}")
-        every.append(Runs(group, slug, records, coded))
-    return every
-
-
 def measure_health(runs: Runs) -> Health | None:
     """Health of the database's codes: the whole pool, and what the main selector, greedy and random made of it."""
-    labels = {record.path: coded.database_labels for record, coded in runs.coded}
-    having = [record for record in runs.records if record.pool is not None]
+    having = [record for record in runs.records if len(record.codes.get("database", ())) > 1]
+    methods = {record.run.pool["method"] for record in having}
     measured: dict[str, list[dict[str, float]]] = {}
     for record in having:
-        own = {f"all {record.pool.shape[1]} bits": slice(None)}
-        for (bits, selector), orders in record.orders.items():
-            if selector in (record.main_selector, "greedy", "random"):
+        run, pool = record.run, record.codes["database"]
+        labels = None if record.data is None else record.labels[1]
+        own = {f"all {record.pool_bits} bits": slice(None)}
+        for (bits, selector), orders in run.orders.items():
+            if selector in (run.main_selector, "greedy", "random"):
                 own[f"{bits} bits, {selector_title(selector)}"] = orders[0]
         for name, order in own.items():
-            measured.setdefault(name, []).append(code_health(record.pool[:, order], labels.get(record.path)))
+            title = name if len(methods) == 1 else f"{run.pool['method']}, {name}"
+            measured.setdefault(title, []).append(code_health(pool[:, order], labels))
     rows = [
         (name, [float(np.mean([each[field] for each in values])) for field in HEALTH_FIELDS])
         for name, values in measured.items()
     ]
     return Health(runs.group.dataset, len(having), rows) if rows else None
+
+
+def _draw_dataset(
+    folder: Path, runs: Runs, robustness: bool, notes: list[str], say: Say
+) -> tuple[dict[str, list[Figure]], Runs]:
+    """All figures of one dataset; and its runs, without the data of those whose data have changed."""
+    curves = measure_curves(runs, notes, say)
+    runs = curves.runs
+    say(f"figures of {runs.group.dataset}")
+    drawn = draw_curves(folder, curves)
+    single = {
+        "Reward and mAP": draw_rewards(folder, runs),
+        "PPO learning": draw_learning(folder, runs, notes),
+        "Correlation of bits": draw_correlation(folder, runs),
+    }
+    if runs.labelled:
+        single["Good and bad retrievals"] = draw_retrievals(folder, runs)
+        single["Codes in the plane"] = draw_tsne(folder, runs, notes)
+        if robustness:
+            single["Robustness"] = draw_robustness(folder, runs, notes, say)
+    return drawn | {heading: [figure] for heading, figure in single.items() if figure}, runs
 
 
 def gather(folders: Sequence[str], figures: Path, robustness: bool, say: Say) -> Findings:
@@ -154,32 +122,20 @@ def gather(folders: Sequence[str], figures: Path, robustness: bool, say: Say) ->
       Findings.
 
     Raises:
-      UserError: there is nothing to report on, or runs that no report holds together.
+      UserError: there is nothing to report on, a damaged run, or runs that no report holds together.
     """
-    grouped = read_records(folders)
-    records = [record for members in grouped.values() for record in members]
-    runs = [record.run for record in records]
-    tables = result_tables(runs) + result_tables(runs, "precision_radius2")
-    findings = Findings(records, tables, {heading: [] for heading in HEADINGS}, [], [])
-    notes = findings.notes
-    say("loading the data of the runs")
-    every = _with_data(grouped, notes)
+    notes: list[str] = []
+    say("reading the runs and their data")
+    every = read_runs(folders, notes)
+    records = [record for runs in every for record in runs.records]
+    finished = [record.run for record in records]
+    tables = result_tables(finished) + result_tables(finished, "precision_radius2")
+    findings = Findings(records, tables, {heading: [] for heading in HEADINGS}, [], notes)
     drawn = [draw_summaries(figures, every, tables)]
-    for of_dataset in every:
-        # Drops runs whose data have changed, so it comes before all that uses their labels.
-        drawn.append(draw_curves(figures, of_dataset, notes, say))
-        say(f"figures of {of_dataset.group.dataset}")
-        single = {
-            "PPO learning": draw_learning(figures, of_dataset, notes),
-            "Correlation of bits": draw_correlation(figures, of_dataset),
-        }
-        if of_dataset.coded:
-            single["Good and bad retrievals"] = draw_retrievals(figures, of_dataset)
-            single["Codes in the plane"] = draw_tsne(figures, of_dataset, notes)
-            if robustness:
-                single["Robustness"] = draw_robustness(figures, of_dataset, notes, say)
-        drawn.append({heading: [figure] for heading, figure in single.items() if figure})
-        health = measure_health(of_dataset)
+    for runs in every:
+        of_dataset, runs = _draw_dataset(figures, runs, robustness, notes, say)
+        drawn.append(of_dataset)
+        health = measure_health(runs)
         findings.health.extend([health] if health else [])
     for by_heading in drawn:
         for heading, found in by_heading.items():

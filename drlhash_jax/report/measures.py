@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from drlhash_jax import retrieval
-from drlhash_jax.codes import PackedRows
+from drlhash_jax.codes import PackedRows, bit_correlation, bit_entropy, collisions, occupancy, pack_distinct
 from drlhash_jax.types import Array
 
 _MOST_RANKS = 1000
@@ -71,8 +71,8 @@ def code_curves(
     Returns:
       CodeCurves of NumPy arrays.
     """
-    query = retrieval.pack_distinct(query_codes, query_labels)
-    database = retrieval.pack_distinct(database_codes, database_labels)
+    query = pack_distinct(query_codes, query_labels)
+    database = pack_distinct(database_codes, database_labels)
     max_distance = query_codes.shape[1]
     found = _curves(query, database, jnp.array(ranks, jnp.int32), max_distance=max_distance, top_k=top_k)
     return CodeCurves(*map(np.asarray, found))
@@ -87,27 +87,27 @@ HEALTH_FIELDS = {
     "bits": "code length",
     "entropy": "mean entropy of a bit, 1 at most",
     "least entropy": "entropy of the poorest bit",
-    "|correlation|": "mean absolute correlation of two bits, those that never change left out",
+    "|correlation|": "mean absolute correlation of two bits, without those that never change",
     "distinct codes": "codes that occur",
     "fullest bucket": "rows that share the most frequent code",
-    "rows alone": "share of the rows whose code nobody else has",
+    "rows alone": "share of the rows whose code no other row has",
     "pairs alike": "share of all pairs of rows that have equal codes",
     "of one label": "share of those pairs whose rows share a label",
 }
 
 
 def code_health(codes: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
-    """What codes waste and what they confuse.
+    """Diagnostics of codes: constant and repeated bits, crowded buckets, rows that cannot be told apart.
 
     Args:
       codes: {0, 1} array ``[N, K]``, N at least 2.
       labels: integer ``[N]`` or multi-hot ``[N, C]``; None if they are not known.
 
     Returns:
-      Fields of `HEALTH_FIELDS`; NaN where there is nothing to tell.
+      Fields of `HEALTH_FIELDS`; NaN where a value is not defined.
     """
-    entropy, stand = retrieval.bit_entropy(codes), retrieval.occupancy(codes)
-    correlation = np.abs(retrieval.bit_correlation(codes)[~np.eye(codes.shape[1], dtype=bool)])
+    entropy, stand = bit_entropy(codes), occupancy(codes)
+    correlation = np.abs(bit_correlation(codes)[~np.eye(codes.shape[1], dtype=bool)])
     known = correlation[~np.isnan(correlation)]
     pairs = int(np.sum(stand.buckets * stand.sizes * (stand.sizes - 1))) // 2
     values = (
@@ -119,7 +119,7 @@ def code_health(codes: np.ndarray, labels: np.ndarray | None) -> dict[str, float
         stand.largest,
         stand.alone / stand.num_rows,
         pairs / (stand.num_rows * (stand.num_rows - 1) // 2),
-        np.nan if labels is None else retrieval.collisions(codes, labels).sharing_rate,
+        np.nan if labels is None else collisions(codes, labels).sharing_rate,
     )
     return dict(zip(HEALTH_FIELDS, map(float, values), strict=True))
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from drlhash_jax.figures import write_csv
 from drlhash_jax.files import write_atomically
-from drlhash_jax.report.style import write_csv
-from drlhash_jax.report.tables import Cell, Table
+from drlhash_jax.report.tables import Cell, Table, best_cells
 
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -17,11 +18,27 @@ _MEASURED, _PUBLISHED = "Measured", "Published values, not measured here"
 PUBLISHED_NOTE = "How these break ties, and what they divide by, is up to their sources: no comparison digit by digit."
 
 
-def _text(cell: Cell | None, common_n: bool) -> str:
+class Text(NamedTuple):
+    """What stands in a cell.
+
+    Attributes:
+      text: as it is read.
+      bold: whether it is among the best of its column.
+    """
+
+    text: str
+    bold: bool = False
+
+
+def _number(cell: Cell | None, common_n: bool) -> str:
     """A number with its spread, and with its seeds unless the title says how many there are."""
     if cell is None or cell.mean is None:
         return "-"
     text = f"{cell.mean:.3f}" if cell.sd is None else f"{cell.mean:.3f} ± {cell.sd:.3f}"
+    if cell.interval is not None:
+        text += f" [{cell.interval[0]:.3f}, {cell.interval[1]:.3f}]"
+    if cell.draws_sd is not None:
+        text += f" (draws ± {cell.draws_sd:.3f})"
     return text if common_n else f"{text} (n={cell.n})"
 
 
@@ -39,31 +56,41 @@ def heads(table: Table) -> list[str]:
     ]
 
 
-def lines(table: Table) -> list[list[str]]:
-    """Cells of a table's rows as text, methods first."""
+def lines(table: Table) -> list[list[Text]]:
+    """Cells of a table's rows, methods first."""
     common_n = len({cell.n for cell in table.cells.values()}) == 1
-    numbers = _source_numbers(table)
+    numbers, best = _source_numbers(table), best_cells(table)
     rows = []
     for method in table.methods:
         mark = f" [{numbers[method.source]}]" if method.source else ""
-        cells = [_text(table.cells.get((method, group, bits)), common_n) for group, bits in table.columns]
-        rows.append([method.name + mark, *cells])
+        keys = [(method, group, bits) for group, bits in table.columns]
+        cells = [Text(_number(table.cells.get(key), common_n), key in best) for key in keys]
+        rows.append([Text(method.name + mark), *cells])
     return rows
 
 
-def sources(table: Table) -> list[str]:
-    """Where a table's numbers were published, as its rows refer to them."""
-    return [f"[{number}] {source}" for source, number in _source_numbers(table).items()]
+def below(table: Table) -> list[str]:
+    """What must be said under a table: how to read its numbers, and where published ones were printed."""
+    cells = table.cells.values()
+    said = {
+        "Bold: the highest mean of a column, and all whose mean ± sd reaches its mean - sd.": best_cells(table),
+        "Nothing is bold: one seed tells no best.": len(table.methods) > 1 and all(cell.n == 1 for cell in cells),
+        "[a, b]: 95 % interval over queries, see map_interval.": any(cell.interval is not None for cell in cells),
+        "draws ±: standard deviation (n - 1) over random selections.": any(cell.draws_sd is not None for cell in cells),
+    }
+    sources = [f"[{number}] {source}" for source, number in _source_numbers(table).items()]
+    return [text for text, holds in said.items() if holds] + sources
 
 
 def to_markdown(table: Table) -> str:
-    """A table as Markdown, its title above and its sources below."""
-    head = heads(table)
-    rows = [head, ["---"] + ["---:"] * (len(head) - 1), *lines(table)]
-    text = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
-    below = "".join(f"\n{source}  " for source in sources(table))
-    body = "\n".join(f"| {line} |" for line in text)
-    return f"{table.title}\n\n{body}\n" + (f"{below}\n" if below else "")
+    """A table as Markdown, its title above, and below it how to read it and its sources."""
+    escape = lambda text: text.replace("|", "\\|")
+    mark = lambda cell: f"**{escape(cell.text)}**" if cell.bold else escape(cell.text)
+    head = list(map(escape, heads(table)))
+    rows = [head, ["---"] + ["---:"] * (len(head) - 1), *(list(map(mark, row)) for row in lines(table))]
+    body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    notes = "".join(f"\n{line}  " for line in below(table))
+    return f"{table.title}\n\n{body}\n" + (f"{notes}\n" if notes else "")
 
 
 def _escape(text: str) -> str:
@@ -79,7 +106,8 @@ def to_latex(table: Table) -> str:
         rules.append(f"\\cmidrule(lr){{{start}-{start + width - 1}}}")
         start += width
     bits = [f"{bits} bits" for _, bits in table.columns]
-    rows = [" & ".join(map(_escape, row)) + r" \\" for row in lines(table)]
+    mark = lambda cell: rf"\textbf{{{_escape(cell.text)}}}" if cell.bold else _escape(cell.text)
+    rows = [" & ".join(map(mark, row)) + r" \\" for row in lines(table)]
     return "\n".join(
         [
             r"\begin{table}",
@@ -93,20 +121,23 @@ def to_latex(table: Table) -> str:
             *rows,
             r"\bottomrule",
             r"\end{tabular}",
-            *(f"\\par {_escape(source)}" for source in sources(table)),
+            *(f"\\par {_escape(line)}" for line in below(table)),
             r"\end{table}",
             "",
         ]
     )
 
 
-_HEADER = ("block", "value", "dataset", "protocol", "map_at", "method", "bits", "mean", "sd", "n", "source")
+_HEADER = (
+    *("block", "value", "dataset", "protocol", "map_at", "method", "bits", "mean", "sd", "n"),
+    *("draws_sd", "low", "high", "source"),
+)
 
 
 def _csv_rows(table: Table) -> list[tuple]:
     block = "published" if table.published else "measured"
     return [
-        (block, table.value, *group, method.name, bits, *cell, method.source)
+        (block, table.value, *group, method.name, bits, *cell[:4], *(cell.interval or (None, None)), method.source)
         for (method, group, bits), cell in table.cells.items()
     ]
 

@@ -7,60 +7,31 @@ ties.
 """
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from drlhash_jax.errors import UserError
-from drlhash_jax.report.curves import Series
-from drlhash_jax.runs import flatten_config
+from drlhash_jax.figures import Series
+from drlhash_jax.runs.finished import FinishedRun
 
+# In the order of figures.
 SELECTOR_TITLES = {
-    "none": "trained at this length",
     "ppo": "PPO",
     "greedy": "greedy",
-    "best_of_random": "best of N",
+    "none": "trained at this length",
     "random": "random",
-    "first": "first p",
+    "best_of_random": "best of N",
     "entropy": "entropy",
+    "first": "first p",
 }
 # Fields of a configuration that may differ between the runs of one mean: they change no number of a row.
 _FREE_FIELDS = {
-    *("seed", "bits", "selectors", "last_stage", "train_direct", "parallel"),
-    *("data.path", "data.labels_path", "data.cache", "data.num_workers"),
+    *("seed", "bits", "selectors", "last_stage", "train_direct", "parallel", "checkpoint_seconds"),
+    *("data.path", "data.labels_path", "data.cache", "data.num_workers", "training.resident_mib"),
 }
-_ROW_FIELDS = (
-    "method",
-    "selector",
-    "bits",
-    "pool_bits",
-    "dataset",
-    "protocol",
-    "seed",
-    "encoder",
-    "map_at",
-    "n_database",
-)
-
-
-class Run(NamedTuple):
-    """What a run says.
-
-    Attributes:
-      name: its directory.
-      rows: result rows of metrics.json.
-      definitions: field -> meaning, from metrics.json.
-      config: its configuration with dots in the names of fields; None if there is no config.json.
-    """
-
-    name: str
-    rows: list[dict]
-    definitions: dict[str, str]
-    config: dict[str, object] | None
 
 
 class Group(NamedTuple):
@@ -86,13 +57,17 @@ class Cell(NamedTuple):
 
     Attributes:
       mean: over seeds; None where a run has no number.
-      sd: standard deviation (n - 1); None for a single seed and for published values.
+      sd: standard deviation (n - 1) over seeds; None for a single seed and for published values.
       n: seeds; None for published values.
+      draws_sd: standard deviation over the draws of a random selection, the mean over seeds; None without draws.
+      interval: of a single seed, over its queries; None where there is none.
     """
 
     mean: float | None
     sd: float | None
     n: int | None
+    draws_sd: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 class Method(NamedTuple):
@@ -151,54 +126,14 @@ def _seeds(cells: Cells) -> str:
     return f"mean ± sd (n - 1), n = {counts.pop()} seeds" if len(counts) == 1 else "mean ± sd (n - 1) over n seeds"
 
 
-def read_json(path: Path) -> dict:
-    """A file that holds a JSON object."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give directories of finished runs") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds no object")
-    return value
-
-
-def read_run(workdir: Path) -> Run:
-    """Reads metrics.json and config.json of a run.
-
-    Args:
-      workdir: the run's directory.
-
-    Returns:
-      Run.
-
-    Raises:
-      UserError: not there, not readable, or a row without a field that a table needs.
-    """
-    workdir = Path(workdir)
-    metrics = read_json(workdir / "metrics.json")
-    rows, definitions = metrics.get("results"), metrics.get("definitions")
-    if not isinstance(rows, list) or not isinstance(definitions, dict):
-        raise UserError(f"{workdir}/metrics.json has no results and definitions")
-    for number, row in enumerate(rows):
-        missing = [field for field in _ROW_FIELDS if not isinstance(row, dict) or field not in row]
-        if missing:
-            raise UserError(f"{workdir}/metrics.json, row {number}: no field {', '.join(missing)}")
-    config = None
-    if (workdir / "config.json").exists():
-        config = flatten_config(read_json(workdir / "config.json").get("config", {}))
-    return Run(str(workdir), rows, definitions, config)
-
-
-def _check_definitions(runs: Sequence[Run], value: str) -> None:
+def _check_definitions(runs: Sequence[FinishedRun], value: str) -> None:
     """Refuses runs that mean something else by the number, or by the mAP and the queries it rests on."""
     for field in dict.fromkeys((value, "map", "map_at", "n_query")):
         first = runs[0]
         for run in runs[1:]:
             if run.definitions.get(field) != first.definitions.get(field):
                 raise UserError(
-                    f"{first.name} and {run.name} define {field} differently "
+                    f"{first.path} and {run.path} define {field} differently "
                     f"({first.definitions.get(field)!r}, {run.definitions.get(field)!r}): no table holds both"
                 )
 
@@ -206,30 +141,28 @@ def _check_definitions(runs: Sequence[Run], value: str) -> None:
 class _Entry(NamedTuple):
     """A result row with the run it came from."""
 
-    run: Run
+    run: FinishedRun
     row: dict
 
 
 def _check_seeds(label: str, entries: Sequence[_Entry]) -> None:
     """Refuses to average what differs in more than the seed, or one seed twice."""
     first = entries[0]
-    seeds: dict[int, str] = {}
+    seeds: dict[int, FinishedRun] = {}
     for run, row in entries:
-        other = seeds.setdefault(row["seed"], run.name)
-        if other != run.name or sum(each.run.name == run.name for each in entries) > 1:
-            raise UserError(f"{other} and {run.name} both give seed {row['seed']} of {label}: give each run once")
+        other = seeds.setdefault(row["seed"], run)
+        if other is not run or sum(each.run is run for each in entries) > 1:
+            raise UserError(f"{other.path} and {run.path} both give seed {row['seed']} of {label}: give each run once")
         if row["n_database"] != first.row["n_database"]:
             raise UserError(
-                f"{first.run.name} searched {first.row['n_database']} rows and {run.name} {row['n_database']}, both as "
+                f"{first.run.path} searched {first.row['n_database']} rows and {run.path} {row['n_database']}, both as "
                 f"{label}: no table holds both"
             )
-        if run.config is None or first.run.config is None:
-            continue
         fields = sorted((run.config.keys() | first.run.config.keys()) - _FREE_FIELDS)
         differing = [field for field in fields if run.config.get(field) != first.run.config.get(field)]
         if differing:
             raise UserError(
-                f"{first.run.name} and {run.name} differ in {', '.join(differing[:5])}, not only in the seed: {label} "
+                f"{first.run.path} and {run.path} differ in {', '.join(differing[:5])}, not only in the seed: {label} "
                 "is no mean over both"
             )
 
@@ -257,28 +190,33 @@ def _cell(entries: Sequence[_Entry], value: str) -> Cell:
     values = [row.get(value) for _, row in entries]
     for (run, _), each in zip(entries, values):
         if not isinstance(each, int | float | None):
-            raise UserError(f"{run.name}: {value} is {each!r}, not a number")
+            raise UserError(f"{run.path}: {value} is {each!r}, not a number")
     if None in values:
         return Cell(None, None, len(values))
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Cell(float(np.mean(values)), sd, len(values))
+    # The spread over draws and the interval over queries are stored for mAP alone.
+    draws = [row.get("map_sd") if value == "map" else None for _, row in entries]
+    draws_sd = None if None in draws else float(np.mean(draws))
+    if len(values) > 1:
+        return Cell(float(np.mean(values)), float(np.std(values, ddof=1)), len(values), draws_sd)
+    interval = entries[0].row.get("map_interval") if value == "map" else None
+    return Cell(float(values[0]), None, 1, draws_sd, tuple(interval) if interval else None)
 
 
-def result_tables(runs: Sequence[Run], value: str = "map") -> list[Table]:
+def result_tables(runs: Sequence[FinishedRun], value: str = "map") -> list[Table]:
     """Tables of measured numbers: one for each dataset, protocol and cut-off.
 
     Args:
-      runs: any number of them, see `read_run`.
+      runs: any number of them, see `runs.finished.read_finished_run`.
       value: field of the result rows, e.g. "map" or "precision_radius2".
 
     Returns:
       Tables in the order of the runs; rows in the order of their first result.
 
     Raises:
-      UserError: no results; runs that define the numbers differently; one method and length with a seed twice, with
+      UserError: no runs; runs that define the numbers differently; one method and length with a seed twice, with
         other rows searched, or with settings that differ in more than the seed.
     """
-    if not any(run.rows for run in runs):
+    if not runs:
         raise UserError("there are no result rows: give directories of finished runs")
     if not any(value in row for run in runs for row in run.rows):
         raise UserError(f"no result row has a field {value}")
@@ -307,6 +245,29 @@ def _assemble(value: str, cells: Cells) -> Table:
     return Table(value, methods, tuple(columns), cells)
 
 
+def best_cells(table: Table) -> set[tuple[Method, Group, int]]:
+    """The highest mean of every column, and all that cannot be told from it: those whose mean ± sd reaches its own.
+
+    Nothing of a column whose highest mean is of a single seed, and nothing of a single seed: it has no spread.
+
+    Args:
+      table: Table.
+
+    Returns:
+      Keys of its cells.
+    """
+    best = set()
+    for group, bits in table.columns:
+        column = {(method, group, bits): table.cells.get((method, group, bits)) for method in table.methods}
+        known = {key: cell for key, cell in column.items() if cell is not None and cell.mean is not None}
+        top = max(known.values(), key=lambda cell: cell.mean, default=None)
+        if top is None or top.sd is None or len(known) < 2:
+            continue
+        least = top.mean - top.sd
+        best |= {key for key, cell in known.items() if cell.sd is not None and cell.mean + cell.sd >= least}
+    return best
+
+
 def side_by_side(tables: Sequence[Table]) -> Table:
     """Several tables as one, the columns of one dataset beside those of another, as in the thesis's Table 4.1.
 
@@ -333,8 +294,20 @@ def side_by_side(tables: Sequence[Table]) -> Table:
     return _assemble(tables[0].value, {key: cell for table in tables for key, cell in table.cells.items()})
 
 
+def _series(known: Sequence[tuple[int, Cell]]) -> Series:
+    """Cells by number of bits as a line; spreads where there are any."""
+    nan = lambda value: float("nan") if value is None else value
+    given = lambda values: None if all(value is None for value in values) else list(map(nan, values))
+    return Series(
+        [bits for bits, _ in known],
+        [cell.mean for _, cell in known],
+        given([cell.sd for _, cell in known]),
+        given([cell.draws_sd for _, cell in known]),
+    )
+
+
 def panels_of(tables: Sequence[Table]) -> dict[str, dict[str, Series]]:
-    """Tables as the panels of `plot_map_bits`: one a group, standard deviations as error bars where there are any."""
+    """Tables as the panels of `plot_map_bits`: one for each group, with the spread over seeds and that over draws."""
     panels: dict[str, dict[str, Series]] = {}
     for table in tables:
         for group in table.groups:
@@ -343,9 +316,7 @@ def panels_of(tables: Sequence[Table]) -> dict[str, dict[str, Series]]:
                 known = [(bits, table.cells.get((method, g, bits))) for g, bits in table.columns if g == group]
                 known = [(bits, cell) for bits, cell in known if cell is not None and cell.mean is not None]
                 if known:
-                    spread = [float("nan") if cell.sd is None else cell.sd for _, cell in known]
-                    error = None if np.all(np.isnan(spread)) else spread
-                    panel[method.name] = Series([bits for bits, _ in known], [cell.mean for _, cell in known], error)
+                    panel[method.name] = _series(known)
     return panels
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from drlhash_jax.errors import UserError
+from drlhash_jax.figures import check_matplotlib, write_csv
 from drlhash_jax.report.gather import Findings, gather
 from drlhash_jax.report.measures import HEALTH_FIELDS
 from drlhash_jax.report.page import make_environment, render_page
-from drlhash_jax.report.style import styled_figure, write_csv
 from drlhash_jax.report.table_files import save_tables
 from drlhash_jax.report.tables import published_tables
 
@@ -18,7 +18,7 @@ _FIGURES = "figures"
 
 
 def _check_out(out: Path) -> None:
-    """Refuses what is no folder, or somebody else's."""
+    """Refuses a file, and a folder of other things."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out} is a file: give a directory")
     if out.is_dir() and any(out.iterdir()) and not (out / PAGE).is_file():
@@ -28,12 +28,11 @@ def _check_out(out: Path) -> None:
 def _check_extra() -> None:
     """Asks for the packages of the extra before minutes are spent."""
     make_environment()
-    with styled_figure(1, 1):
-        pass
+    check_matplotlib()
 
 
 def _move(finished: Path, out: Path) -> list[Path]:
-    """Puts a finished report in the place of an earlier one."""
+    """Moves a finished report to where it belongs, in place of an earlier one."""
     out.mkdir(exist_ok=True)
     shutil.rmtree(out / _FIGURES, ignore_errors=True)
     moved = []
@@ -63,8 +62,8 @@ def write_report(
       Paths of what was written; and what could not be shown, and why.
 
     Raises:
-      UserError: nothing to report on, runs that no report holds together, a place that cannot be written, or a package
-        that is not installed; nothing was written then.
+      UserError: nothing to report on, a damaged run, runs that no report holds together, a place that cannot be
+        written, or a package that is not installed; nothing was written then.
     """
     out = Path(out)
     _check_out(out)

@@ -2,7 +2,7 @@
 
 The score of a row with bits b is the inner product of the logits z with its signs, sum of z_k (2 b_k - 1): the Hamming
 ranking with each differing bit weighted by how sure the query is of it. Numbers from it are no Hamming-ranking numbers
-and are never put in one column with them. Rows of one code tie; equal scores stand in database order.
+and are never put in one column with them. Rows of one code have one score; equal scores stand in database order.
 """
 
 import chex
@@ -11,18 +11,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from drlhash_jax import parallel
-from drlhash_jax.codes.grouping import pack_label_rows
+from drlhash_jax.codes import as_finite, pack_label_rows
+from drlhash_jax.retrieval.arguments import accept
 from drlhash_jax.retrieval.average_precision import Cut, check_cut
 from drlhash_jax.retrieval.counting import share_label
 from drlhash_jax.retrieval.streaming import (
     CHUNK_SIZE,
     OnQueries,
     RankedQueries,
-    check_cuts,
     only_cut,
     stream_queries,
+    wanted_cuts,
 )
 from drlhash_jax.types import Array
+
+
+def _scores(logits: Array, bits: Array) -> Array:
+    """Inner products of logits float32 ``[K]`` with the signs of bits bool ``[K, N]``: float32 ``[N]``.
+
+    Added bit by bit, in one order for every row. A matrix product takes some rows in another order than others, and
+    gives equal codes scores that differ in the last digit.
+    """
+    add = lambda total, bit: (total + jnp.where(bit[0], bit[1], -bit[1]), None)
+    # From 0 no sum is -0, which sorting would put below 0. Made from the logits, so that it counts as different on each
+    # device as they do.
+    start = jnp.zeros(bits.shape[1]) + 0.0 * logits[0]
+    return jax.lax.scan(add, start, (bits, logits))[0]
 
 
 def asymmetric_precisions(
@@ -33,7 +47,7 @@ def asymmetric_precisions(
     Args:
       logits: float32 ``[Q, K]``; a positive one stands for bit 1.
       query_labels: packed labels of `pack_labels`, int32 ``[Q]`` or uint32 ``[Q, W]``.
-      database_codes: {0, 1} array ``[N, K]``.
+      database_codes: {0, 1} or {-1, 1} array ``[N, K]``.
       database_labels: packed labels, int32 ``[N]`` or uint32 ``[N, W]``.
       cuts: definitions that share the sort, C of them.
 
@@ -43,18 +57,15 @@ def asymmetric_precisions(
     chex.assert_rank([logits, database_codes], [2, 2])
     for cut in cuts:
         check_cut(*cut)
-    signs = 2.0 * database_codes.astype(jnp.float32) - 1.0
-    last_ranks = [len(signs) if cut.top_k is None else min(cut.top_k, len(signs)) for cut in cuts]
+    num_rows, bits = database_codes.shape[0], database_codes.T > 0
+    last_ranks = [num_rows if cut.top_k is None else min(cut.top_k, num_rows) for cut in cuts]
     ranks = jnp.arange(1, max(last_ranks) + 1)
 
     def one(row: tuple[Array, Array]) -> tuple[Array, Array]:
         z, label = row
-        scores = jnp.matmul(signs, z, precision=jax.lax.Precision.HIGHEST)
-        # Sorting keeps -0 below 0, which are equal scores.
-        scores = jnp.where(scores == 0, 0.0, scores)
         relevant = share_label(label, database_labels).astype(jnp.int32)
         # Equal scores come out in row order; on a CPU this takes half the time of a stable sort even for all ranks.
-        ordered = relevant[jax.lax.top_k(scores, len(ranks))[1]]
+        ordered = relevant[jax.lax.top_k(_scores(z, bits), len(ranks))[1]]
         hits = jnp.cumsum(ordered)
         number = jnp.sum(relevant)
 
@@ -65,21 +76,6 @@ def asymmetric_precisions(
         return jnp.stack([precision(*each) for each in zip(cuts, last_ranks, strict=True)]), number
 
     return jax.lax.map(one, (logits, query_labels))
-
-
-def asymmetric_average_precision(
-    logits: Array,
-    query_labels: Array,
-    database_codes: Array,
-    database_labels: Array,
-    *,
-    top_k: int | None = None,
-    denominator: str = "min",
-) -> tuple[Array, Array]:
-    """Average precision float32 ``[Q]`` under one cut, and relevant rows; see `asymmetric_precisions`."""
-    cuts = (Cut(top_k, denominator),)
-    values, number = asymmetric_precisions(logits, query_labels, database_codes, database_labels, cuts=cuts)
-    return values[:, 0], number
 
 
 def _rank_asymmetrically(logits, query_labels, database_codes, database_labels, *, axis_name, cuts):
@@ -104,10 +100,10 @@ def asymmetric_queries(
     """Average precision of every query in the asymmetric ranking; see `streaming.mean_over_counted` for the mean.
 
     Args:
-      query_logits: float ``[Q, K]``, finite; a positive one stands for bit 1.
-      database_codes: {0, 1} array ``[N, K]``.
-      query_labels: integer ``[Q]`` or multi-hot ``[Q, C]``.
-      database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      query_logits: float ``[Q, K]``, finite in float32; a positive one stands for bit 1.
+      database_codes: {0, 1} or {-1, 1} array ``[N, K]``.
+      query_labels: class numbers ``[Q]`` or multi-hot ``[Q, C]``.
+      database_labels: class numbers ``[N]`` or multi-hot ``[N, C]``.
       top_k: ranks that count; None for all.
       denominator: "min", "all" or "retrieved", see `average_precision`.
       cuts: several of these at once, from one sort; average precisions are ``[Q, C]`` then.
@@ -119,18 +115,14 @@ def asymmetric_queries(
       RankedQueries of NumPy arrays.
 
     Raises:
-      ValueError: logits that are not finite, or input as in `check_evaluation`.
+      ValueError: logits that are not finite, arrays that `accept` refuses, or an option out of range.
     """
-    query_logits, database_codes = np.asarray(query_logits), np.asarray(database_codes)
-    query_labels, database_labels = np.asarray(query_labels), np.asarray(database_labels)
-    if query_logits.dtype.kind not in "iuf" or not np.isfinite(query_logits).all():
-        raise ValueError("query logits must be finite numbers")
-    arrays = query_logits > 0, database_codes, query_labels, database_labels
-    wanted = check_cuts(arrays, top_k, denominator, cuts)
+    logits = as_finite(query_logits, "query logits")
+    given = accept(logits > 0, database_codes, query_labels, database_labels)
+    wanted = wanted_cuts(top_k, denominator, cuts, len(given.database_codes))
     step = parallel.wrap_step(_rank_asymmetrically, devices, cuts=wanted)
-    database = database_codes.astype(np.uint8), pack_label_rows(database_labels)
-    database = parallel.replicate(database, devices)
-    queries = query_logits.astype(np.float32), pack_label_rows(query_labels)
+    database = parallel.replicate((given.database_codes, pack_label_rows(given.database_labels)), devices)
+    queries = logits, pack_label_rows(given.query_labels)
     loop = {"chunk_size": chunk_size, "devices": devices, "on_queries": on_queries}
     ranked = stream_queries(lambda chunk: step(*chunk, *database), queries, **loop)
     return only_cut(ranked) if cuts is None else ranked

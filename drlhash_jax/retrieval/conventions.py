@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from drlhash_jax import parallel
-from drlhash_jax.codes.checks import check_rank
+from drlhash_jax.codes import check_rank
 from drlhash_jax.retrieval.average_precision import Cut
 from drlhash_jax.retrieval.streaming import CHUNK_SIZE, OnQueries, evaluate_queries, stable_queries
 
@@ -175,10 +175,10 @@ def reproduce_map(
     """Mean average precision under another repository's convention.
 
     Args:
-      query_codes: {0, 1} array ``[Q, K]``.
-      database_codes: {0, 1} array ``[N, K]``.
-      query_labels: integer ``[Q]`` or multi-hot ``[Q, C]``.
-      database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      query_codes: {0, 1} or {-1, 1} array ``[Q, K]``.
+      database_codes: {0, 1} or {-1, 1} array ``[N, K]``.
+      query_labels: class numbers ``[Q]`` or multi-hot ``[Q, C]``.
+      database_labels: class numbers ``[N]`` or multi-hot ``[N, C]``.
       reproduce: name in `CONVENTIONS`, or a Convention of one's own.
       chunk_size: queries evaluated between two calls of `on_queries`.
       devices: that share the queries; None for the default device.
@@ -188,7 +188,7 @@ def reproduce_map(
       The value; NaN when no query counts.
 
     Raises:
-      ValueError: unknown convention, one whose R exceeds the database, or input as in `check_evaluation`.
+      ValueError: unknown convention, one whose R exceeds the database, or arrays that `accept` refuses.
     """
     convention = find_convention(reproduce)
     options = convention_cut(convention, len(database_codes))._asdict()

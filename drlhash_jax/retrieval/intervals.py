@@ -1,8 +1,7 @@
-"""How sure a mean is: bootstrap over queries, mean and standard deviation over seeds."""
+"""How sure a mean over queries is."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from drlhash_jax.types import Array
 
@@ -18,7 +17,7 @@ def bootstrap_interval(key: Array, values: Array, *, num_resamples: int = 1000, 
 
     Args:
       key: PRNG key.
-      values: float32 ``[Q]`` or ``[Q, M]``, one row a query, queries that do not count left out.
+      values: float32 ``[Q]`` or ``[Q, M]``, one row per query, without the queries that do not count.
       num_resamples: number of resampled query sets.
       level: share of the resampled means inside the interval.
 
@@ -45,24 +44,3 @@ def bootstrap_interval(key: Array, values: Array, *, num_resamples: int = 1000, 
     means = jax.lax.map(resampled_mean, jax.random.split(key, num_resamples), batch_size=_BATCH)
     tails = jnp.array([(1 - level) / 2, (1 + level) / 2])
     return jnp.quantile(means, tails, axis=0) + centre[None]
-
-
-def mean_and_deviation(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and sample standard deviation (n - 1) over seeds.
-
-    Args:
-      values: ``[S]`` or ``[S, ...]``, one entry a seed.
-
-    Returns:
-      float64 ``[...]`` each; the deviation of a single seed is NaN.
-
-    Raises:
-      ValueError: no seeds.
-    """
-    values = np.asarray(values, np.float64)
-    if values.ndim == 0 or len(values) == 0:
-        raise ValueError("no values: needs at least one seed")
-    mean = values.mean(axis=0)
-    if len(values) == 1:
-        return mean, np.full_like(mean, np.nan)
-    return mean, values.std(axis=0, ddof=1)

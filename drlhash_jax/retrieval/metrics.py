@@ -1,13 +1,18 @@
 """The retrieval metrics as functions of codes and labels; all work under `jit` and `vmap`.
 
-Queries without any relevant database row are left out of every mean.
+Queries without any relevant database row are left out of every mean. Codes are {0, 1} or {-1, 1}, labels class numbers
+or multi-hot; outside of `jit` and `vmap` everything else is refused, inside them values cannot be checked.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from drlhash_jax import parallel
-from drlhash_jax.codes import PackedRows, check_shapes
+from drlhash_jax.codes import PackedRows
+from drlhash_jax.retrieval.arguments import accept
 from drlhash_jax.retrieval.average_precision import TIES as BLOCK_TIES
 from drlhash_jax.retrieval.average_precision import average_precision, has_relevant, mean_over_queries
 from drlhash_jax.retrieval.counting import count_by_distance
@@ -15,17 +20,39 @@ from drlhash_jax.retrieval.curves import precision_at, precision_at_recall, radi
 from drlhash_jax.retrieval.gains import count_gains, discount_sums, ndcg_at
 from drlhash_jax.retrieval.packing import pack_labels, pack_words
 from drlhash_jax.retrieval.stable_order import stable_average_precision
-from drlhash_jax.types import Array, DistanceCounts, RetrievalMetrics
+from drlhash_jax.types import Array, DistanceCounts
 
 TIES = (*BLOCK_TIES, "stable")
+
+
+class RetrievalMetrics(NamedTuple):
+    """Means over the queries that have at least one relevant row; scalars, float32 unless said.
+
+    Attributes:
+      map: mean average precision, expected over random tie order.
+      map_pessimistic: the same with every tie broken against the query.
+      map_optimistic: the same with every tie broken for the query.
+      precision_radius2: precision within Hamming distance 2, an empty ball counting 0.
+      empty_balls: share of queries without any row within distance 2.
+      num_queries: int32, the queries that count.
+      num_without_relevant: int32, the queries left out because nothing is relevant to them.
+    """
+
+    map: Array
+    map_pessimistic: Array
+    map_optimistic: Array
+    precision_radius2: Array
+    empty_balls: Array
+    num_queries: Array
+    num_without_relevant: Array
 
 
 def pack_rows(codes: Array, labels: Array, weights: Array | None = None) -> PackedRows:
     """Packs codes and labels for counting.
 
     Args:
-      codes: {0, 1} array ``[N, K]``.
-      labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      codes: {0, 1} or {-1, 1} array ``[N, K]``, whose values are not checked.
+      labels: integer ``[N]`` or multi-hot ``[N, C]``, whose values are not checked.
       weights: int32 ``[N]``, 0 marking padding; None for all ones.
 
     Returns:
@@ -33,17 +60,17 @@ def pack_rows(codes: Array, labels: Array, weights: Array | None = None) -> Pack
     """
     if weights is None:
         weights = jnp.ones(codes.shape[0], jnp.int32)
-    return PackedRows(pack_words(codes), pack_labels(labels), weights)
+    return PackedRows(pack_words(codes > 0), pack_labels(labels), weights)
 
 
 def _pack_pair(query_codes, database_codes, query_labels, database_labels) -> tuple[PackedRows, PackedRows]:
-    check_shapes(query_codes, database_codes, query_labels, database_labels)
-    return pack_rows(query_codes, query_labels), pack_rows(database_codes, database_labels)
+    given = accept(query_codes, database_codes, query_labels, database_labels)
+    return pack_rows(given.query_codes, given.query_labels), pack_rows(given.database_codes, given.database_labels)
 
 
 def _count(query_codes, database_codes, query_labels, database_labels) -> tuple[DistanceCounts, Array]:
     query, database = _pack_pair(query_codes, database_codes, query_labels, database_labels)
-    return count_by_distance(query, database, max_distance=query_codes.shape[1]), query.weights
+    return count_by_distance(query, database, max_distance=np.shape(query_codes)[1]), query.weights
 
 
 def mean_average_precision(
@@ -60,10 +87,10 @@ def mean_average_precision(
     """Mean average precision of ranking the database by Hamming distance from each query (thesis 4.1).
 
     Args:
-      query_codes: {0, 1} array ``[Q, K]``.
-      database_codes: {0, 1} array ``[N, K]``.
-      query_labels: integer ``[Q]`` or multi-hot ``[Q, C]``.
-      database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      query_codes: {0, 1} or {-1, 1} array ``[Q, K]``.
+      database_codes: {0, 1} or {-1, 1} array ``[N, K]``.
+      query_labels: class numbers ``[Q]`` or multi-hot ``[Q, C]``.
+      database_labels: class numbers ``[N]`` or multi-hot ``[N, C]``.
       top_k: ranks that count (mAP@R); None for all.
       ties: "expected" is the exact mean over random orders of equal distances, "optimistic" and "pessimistic" its
         bounds, "stable" takes equal distances in database order.
@@ -75,13 +102,13 @@ def mean_average_precision(
       float32 scalar; NaN when no query has a relevant row.
 
     Raises:
-      ValueError: shapes that do not fit, or an unknown option.
+      ValueError: an unknown option, shapes that do not fit, or values that are neither codes nor labels.
     """
     if ties not in TIES:
         raise ValueError(f"ties={ties!r}: choose one of {', '.join(TIES)}")
     query, database = _pack_pair(query_codes, database_codes, query_labels, database_labels)
     query = share_of_queries(query, axis_name)
-    num_bits = query_codes.shape[1]
+    num_bits = np.shape(query_codes)[1]
     counts = count_by_distance(query, database, max_distance=num_bits)
     if ties == "stable":
         values = stable_average_precision(query, database, max_distance=num_bits, top_k=top_k, denominator=denominator)
@@ -134,10 +161,10 @@ def precision_at_recall_levels(
     `mean_average_precision`.
 
     Args:
-      query_codes: {0, 1} array ``[Q, K]``.
-      database_codes: {0, 1} array ``[N, K]``.
-      query_labels: integer ``[Q]`` or multi-hot ``[Q, C]``.
-      database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      query_codes: {0, 1} or {-1, 1} array ``[Q, K]``.
+      database_codes: {0, 1} or {-1, 1} array ``[N, K]``.
+      query_labels: class numbers ``[Q]`` or multi-hot ``[Q, C]``.
+      database_labels: class numbers ``[N]`` or multi-hot ``[N, C]``.
       levels: float32 ``[L]``, each in (0, 1].
 
     Returns:
@@ -159,10 +186,10 @@ def ndcg_at_n(
     """Mean expected NDCG among the first n rows, the gain of a row being its number of shared labels (see `gains`).
 
     Args:
-      query_codes: {0, 1} array ``[Q, K]``.
-      database_codes: {0, 1} array ``[N, K]``.
-      query_labels: integer ``[Q]`` or multi-hot ``[Q, C]``.
-      database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      query_codes: {0, 1} or {-1, 1} array ``[Q, K]``.
+      database_codes: {0, 1} or {-1, 1} array ``[N, K]``.
+      query_labels: class numbers ``[Q]`` or multi-hot ``[Q, C]``.
+      database_labels: class numbers ``[N]`` or multi-hot ``[N, C]``.
       ranks: int32 ``[M]``, each at least 1.
       max_shared: labels that a query can share at most; None for C, which costs more memory. 1 for integer labels.
 
@@ -170,12 +197,12 @@ def ndcg_at_n(
       float32 ``[M]``; NaN when no query has a relevant row.
     """
     query, database = _pack_pair(query_codes, database_codes, query_labels, database_labels)
-    if query_labels.ndim == 1:
+    if np.ndim(query_labels) == 1:
         max_shared = 1
     elif max_shared is None:
-        max_shared = query_labels.shape[1]
-    gains = count_gains(query, database, max_distance=query_codes.shape[1], max_shared=max_shared)
-    values = ndcg_at(gains, jnp.asarray(ranks), jnp.asarray(discount_sums(len(database_codes))))
+        max_shared = np.shape(query_labels)[1]
+    gains = count_gains(query, database, max_distance=np.shape(query_codes)[1], max_shared=max_shared)
+    values = ndcg_at(gains, jnp.asarray(ranks), jnp.asarray(discount_sums(np.shape(database_codes)[0])))
     return _mean_columns(values, gains.counts, query.weights)
 
 
@@ -249,7 +276,7 @@ def retrieval_metrics(
 
     Args:
       query: packed queries; a weight says how many queries a row stands for, 0 marks padding.
-      database: packed database, weights alike.
+      database: packed database, with weights in the same sense.
       max_distance: number of bits of a code.
       top_k: ranks that count for the average precisions; None for all.
       axis_name: axis of the devices that share the queries; None for one device.
@@ -265,8 +292,8 @@ def retrieval_metrics(
     counted = has_relevant(counts)
     return RetrievalMetrics(
         map=mean(average_precision(counts, top_k=top_k)),
-        map_low=mean(average_precision(counts, top_k=top_k, ties="pessimistic")),
-        map_high=mean(average_precision(counts, top_k=top_k, ties="optimistic")),
+        map_pessimistic=mean(average_precision(counts, top_k=top_k, ties="pessimistic")),
+        map_optimistic=mean(average_precision(counts, top_k=top_k, ties="optimistic")),
         precision_radius2=mean(curve.precision[:, radius]),
         empty_balls=mean(curve.empty[:, radius]),
         num_queries=parallel.total(jnp.sum(jnp.where(counted, query.weights, 0)), axis_name),

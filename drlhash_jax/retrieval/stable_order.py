@@ -18,7 +18,7 @@ def stable_precisions(query: PackedRows, database: PackedRows, *, max_distance: 
     """Average precisions of each query with ties in database order, by a counting sort.
 
     The first pass counts each distance; the second walks the rows in order and knows the rank of each from the count
-    of its distance so far. All queries take a step together, in constant memory.
+    of its distance so far. All queries walk together, in constant memory.
 
     Args:
       query: packed queries, Q rows.

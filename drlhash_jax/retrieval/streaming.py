@@ -4,7 +4,7 @@ The database is packed once and stays on the devices; the queries walk past it. 
 last one filled up, so a step compiles once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from drlhash_jax import parallel
-from drlhash_jax.codes import PackedRows
-from drlhash_jax.codes.checks import check_evaluation, check_rank
-from drlhash_jax.codes.grouping import pack_distinct, pack_in_order
+from drlhash_jax.codes import PackedRows, check_rank, pack_distinct, pack_in_order
+from drlhash_jax.retrieval.arguments import accept
 from drlhash_jax.retrieval.average_precision import Cut, average_precision, check_cut
 from drlhash_jax.retrieval.counting import count_relevant
 from drlhash_jax.retrieval.curves import precision_at, precision_at_recall, radius_curve, recall_at
@@ -30,12 +29,12 @@ OnQueries = Callable[[int, int], None]
 
 
 class QueryMetrics(NamedTuple):
-    """Every metric of each query; ties as expected over their orders, but for the two bounds.
+    """Every metric of each query, expected over random orders of ties where nothing else is said.
 
     Attributes:
       average_precision: float32 ``[Q]``, or ``[Q, C]`` of C cuts.
-      average_precision_low: float32 alike, ties against the query.
-      average_precision_high: float32 alike, ties for the query.
+      average_precision_pessimistic: the same with ties against the query.
+      average_precision_optimistic: the same with ties for the query.
       precision: float32 ``[Q, M]``, P@N at the ranks asked for.
       recall: float32 ``[Q, M]``, recall@N.
       ndcg: float32 ``[Q, M]``, NDCG@N, the gain of a row being its number of shared labels.
@@ -47,8 +46,8 @@ class QueryMetrics(NamedTuple):
     """
 
     average_precision: np.ndarray
-    average_precision_low: np.ndarray
-    average_precision_high: np.ndarray
+    average_precision_pessimistic: np.ndarray
+    average_precision_optimistic: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
     ndcg: np.ndarray
@@ -78,7 +77,7 @@ class Means(NamedTuple):
     """Means over the queries that have a relevant row.
 
     Attributes:
-      means: as what was averaged, float64, without its first axis.
+      means: the fields of what was averaged, float64, without the axis of the queries.
       num_queries: queries that count.
       num_without_relevant: queries left out.
     """
@@ -98,16 +97,17 @@ def mean_over_counted(per_query: PerQuery) -> Means:
     return Means(type(per_query)(*means), int(counted.sum()), int((~counted).sum()))
 
 
-def check_cuts(
-    arrays: Sequence[np.ndarray], top_k: int | None, denominator: str, cuts: tuple[Cut, ...] | None
-) -> tuple[Cut, ...]:
-    """The cuts that are asked for, one or several, after `check_evaluation` of the arrays under each."""
+def wanted_cuts(top_k: int | None, denominator: str, cuts: tuple[Cut, ...] | None, num_rows: int) -> tuple[Cut, ...]:
+    """The cuts that are asked for, one or several.
+
+    Raises:
+      ValueError: a cut that is unknown or that a database of `num_rows` rows does not reach.
+    """
     wanted = (Cut(top_k, denominator),) if cuts is None else tuple(cuts)
-    check_evaluation(*arrays)
     for cut in wanted:
         check_cut(*cut)
         if cut.top_k is not None:
-            check_rank("top_k", cut.top_k, len(arrays[1]))
+            check_rank("top_k", cut.top_k, num_rows)
     return wanted
 
 
@@ -128,7 +128,7 @@ def stream_queries(
     """Applies a compiled step to chunks of queries and joins what it returns.
 
     Args:
-      step: function of a chunk; each of its results has one row a query.
+      step: function of a chunk; each of its results has one row per query.
       queries: pytree of arrays with Q rows.
       chunk_size: rows of a chunk; fewer where there are fewer queries, and rounded up to fill the devices.
       devices: that share a chunk; None for the default device.
@@ -190,6 +190,15 @@ def _measure(
     return parallel.gather_rows(metrics, axis_name)
 
 
+def _checked_ranks(ranks: tuple[int, ...] | None, num_rows: int) -> tuple[int, ...]:
+    """The ranks that are asked for; None for `RANKS` as far as a database of `num_rows` rows reaches."""
+    if ranks is None:
+        return tuple(rank for rank in RANKS if rank <= num_rows)
+    for rank in ranks:
+        check_rank("rank", rank, num_rows)
+    return tuple(ranks)
+
+
 def evaluate_queries(
     query_codes: np.ndarray,
     database_codes: np.ndarray,
@@ -208,10 +217,10 @@ def evaluate_queries(
     """Every metric of every query; equal rows of the database are counted once, the values are exact.
 
     Args:
-      query_codes: {0, 1} array ``[Q, K]``.
-      database_codes: {0, 1} array ``[N, K]``.
-      query_labels: integer ``[Q]`` or multi-hot ``[Q, C]``.
-      database_labels: integer ``[N]`` or multi-hot ``[N, C]``.
+      query_codes: {0, 1} or {-1, 1} array ``[Q, K]``.
+      database_codes: {0, 1} or {-1, 1} array ``[N, K]``.
+      query_labels: class numbers ``[Q]`` or multi-hot ``[Q, C]``.
+      database_labels: class numbers ``[N]`` or multi-hot ``[N, C]``.
       top_k: ranks that count for average precision; None for all.
       denominator: "min", "all" or "retrieved", see `average_precision`.
       cuts: several of these at once, from one pass; average precisions are ``[Q, C]`` then.
@@ -226,32 +235,28 @@ def evaluate_queries(
       QueryMetrics of NumPy arrays; `mean_over_counted` averages them.
 
     Raises:
-      ValueError: input as in `check_evaluation`, or a rank, level or option out of range.
+      ValueError: arrays that `accept` refuses, or a rank, level or option out of range.
     """
-    query_codes, database_codes, query_labels, database_labels = arrays = [
-        np.asarray(x) for x in (query_codes, database_codes, query_labels, database_labels)
-    ]
-    wanted = check_cuts(arrays, top_k, denominator, cuts)
-    if ranks is None:
-        ranks = tuple(rank for rank in RANKS if rank <= len(database_codes))
-    for rank in ranks:
-        check_rank("rank", rank, len(database_codes))
+    given = accept(query_codes, database_codes, query_labels, database_labels)
+    wanted = wanted_cuts(top_k, denominator, cuts, len(given.database_codes))
+    ranks = _checked_ranks(ranks, len(given.database_codes))
     for level in recall_levels:
         if not 0 < level <= 1:
             raise ValueError(f"recall level {level}: must be above 0 and at most 1")
-    max_shared = 1 if query_labels.ndim == 1 else max(1, int(np.sum(query_labels != 0, axis=1).max()))
+    hot = given.query_labels
+    max_shared = 1 if hot.ndim == 1 else max(1, int(np.sum(hot != 0, axis=1).max()))
     step = parallel.wrap_step(
         _measure,
         devices,
-        max_distance=query_codes.shape[1],
+        max_distance=given.query_codes.shape[1],
         max_shared=max_shared,
         cuts=wanted,
-        ranks=tuple(ranks),
+        ranks=ranks,
         recall_levels=tuple(recall_levels),
     )
-    replicated = pack_distinct(database_codes, database_labels), discount_sums(max(ranks, default=1))
-    replicated = parallel.replicate(replicated, devices)
-    queries = pack_in_order(query_codes, query_labels)
+    database = pack_distinct(given.database_codes, given.database_labels)
+    replicated = parallel.replicate((database, discount_sums(max(ranks, default=1))), devices)
+    queries = pack_in_order(given.query_codes, given.query_labels)
     loop = {"chunk_size": chunk_size, "devices": devices, "on_queries": on_queries}
     metrics = stream_queries(lambda chunk: step(chunk, *replicated), queries, **loop)
     return only_cut(metrics) if cuts is None else metrics
@@ -284,12 +289,11 @@ def stable_queries(
     on_queries: OnQueries | None = None,
 ) -> RankedQueries:
     """Average precision of every query with equal distances in database order; arguments as in `evaluate_queries`."""
-    arrays = [np.asarray(x) for x in (query_codes, database_codes, query_labels, database_labels)]
-    wanted = check_cuts(arrays, top_k, denominator, cuts)
-    query_codes, database_codes, query_labels, database_labels = arrays
-    step = parallel.wrap_step(_rank_stably, devices, max_distance=query_codes.shape[1], cuts=wanted)
-    database = parallel.replicate(pack_in_order(database_codes, database_labels), devices)
-    queries = pack_in_order(query_codes, query_labels)
+    given = accept(query_codes, database_codes, query_labels, database_labels)
+    wanted = wanted_cuts(top_k, denominator, cuts, len(given.database_codes))
+    step = parallel.wrap_step(_rank_stably, devices, max_distance=given.query_codes.shape[1], cuts=wanted)
+    database = parallel.replicate(pack_in_order(given.database_codes, given.database_labels), devices)
+    queries = pack_in_order(given.query_codes, given.query_labels)
     loop = {"chunk_size": chunk_size, "devices": devices, "on_queries": on_queries}
     ranked = stream_queries(lambda chunk: step(chunk, database), queries, **loop)
     return only_cut(ranked) if cuts is None else ranked

@@ -2,30 +2,26 @@
 
 import numpy as np
 
-
-def check_codes(codes: np.ndarray) -> None:
-    """Raises ValueError for anything but a {0, 1} array ``[n, K]``."""
-    if codes.ndim != 2 or not np.all((codes == 0) | (codes == 1)):
-        raise ValueError(f"codes must be 0 and 1 in an array [n, K], not {codes.dtype} {list(codes.shape)}")
+from drlhash_jax.codes import as_codes
+from drlhash_jax.errors import UserError
 
 
 def count_same(codes: np.ndarray, attacked: np.ndarray) -> np.ndarray:
     """Images by the distance to their attacked copy.
 
     Args:
-      codes: {0, 1} array ``[n, K]``.
-      attacked: {0, 1} array ``[n, K]``, row i being the copy of image i.
+      codes: {0, 1} or {-1, 1} array ``[n, K]``.
+      attacked: {0, 1} or {-1, 1} array ``[n, K]``, row i being the copy of image i.
 
     Returns:
       int64 ``[K + 1]``, summing to n.
 
     Raises:
-      ValueError: not codes, or shapes that differ.
+      UserError: not codes, or shapes that differ.
     """
-    check_codes(codes)
-    check_codes(attacked)
+    codes, attacked = as_codes(codes), as_codes(attacked, "codes of copies")
     if codes.shape != attacked.shape:
-        raise ValueError(f"codes {list(codes.shape)} and codes of copies {list(attacked.shape)} do not fit")
+        raise UserError(f"codes {list(codes.shape)} and codes of copies {list(attacked.shape)} do not fit")
     distance = np.sum(codes != attacked, axis=1)
     return np.bincount(distance, minlength=codes.shape[1] + 1)
 
@@ -34,16 +30,16 @@ def count_different(codes: np.ndarray) -> np.ndarray:
     """Pairs of different images by their distance.
 
     Args:
-      codes: {0, 1} array ``[n, K]``, one row an image.
+      codes: {0, 1} or {-1, 1} array ``[n, K]``, one row per image.
 
     Returns:
       int64 ``[K + 1]``, summing to n (n - 1) / 2.
 
     Raises:
-      ValueError: not codes.
+      UserError: not codes.
     """
-    check_codes(codes)
-    packed = np.packbits(codes.astype(np.uint8), axis=1)
+    codes = as_codes(codes)
+    packed = np.packbits(codes, axis=1)
     counts = np.zeros(codes.shape[1] + 1, np.int64)
     # A row at a time: memory stays linear in n.
     for row in range(len(packed) - 1):

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from drlhash_jax.codes import as_codes
 from drlhash_jax.errors import UserError
 from drlhash_jax.robustness.attacks import ATTACKS, find_attack
-from drlhash_jax.robustness.distances import check_codes, count_different, count_same
+from drlhash_jax.robustness.distances import count_different, count_same
 from drlhash_jax.robustness.hashers import Hasher
 from drlhash_jax.robustness.roc import area_under_curve, equal_error_rate, roc_curve, threshold_at
 
@@ -25,11 +26,7 @@ def _check_images(images: np.ndarray) -> None:
 
 
 def _codes(name: str, hasher: Hasher, images: np.ndarray) -> np.ndarray:
-    codes = np.asarray(hasher(images))
-    try:
-        check_codes(codes)
-    except ValueError as error:
-        raise UserError(f"hasher {name}: {error}") from error
+    codes = as_codes(hasher(images), f"hasher {name}")
     if len(codes) != len(images):
         raise UserError(f"hasher {name}: {len(codes)} codes for {len(images)} images")
     return codes
@@ -74,11 +71,7 @@ def measure_robustness(
       false_positive_rate: that the threshold xi must keep to.
 
     Returns:
-      One row for each attack, strength and hash: ``attack``, ``strength``, ``unit``, ``hasher``; ``bits``, K; ``n``
-      copies and ``n_different`` pairs; ``mean_distance`` of the copies and ``mean_different`` of the pairs; ``xi``, the
-      largest distance at which at most ``max_false_positive_rate`` of the pairs are taken for copies, the
-      ``false_positive_rate`` that it has, and the ``detection_rate`` of copies at it; ``eer``, the equal error rate;
-      ``auc``, the area under the ROC curve. Six decimals.
+      One row for each attack, strength and hash; `evaluation.ROBUSTNESS_DEFINITIONS` says what its fields are.
 
     Raises:
       UserError: not such images, an image twice, or a hash that does not give codes.

@@ -28,19 +28,20 @@ def _between(ends: list[float]) -> str:
     return " to ".join(f"{end:.3f}" for end in ends)
 
 
+def _map_cells(row: dict) -> tuple[str, str, str, str]:
+    """mAP, its interval, its bounds over ties, and its value with ties in database order."""
+    bounds = _between([row["map_pessimistic"], row["map_optimistic"]])
+    return _number(row["map"]), _between(row["map_interval"]), bounds, _number(row["map_stable"])
+
+
 def _map_table(values: dict) -> Table:
     size = f"{values['n_query']} queries x {values['n_database']} rows, {values['bits']} bits"
     names = ("expected", "95 % interval", "bounds over ties", "stable ties")
     columns = {"divided by": "left"} | dict.fromkeys(names, "right")
     table = _table(f"mAP@{_cut(values['map_at'])}: {size}", columns)
-    interval = lambda denominator: _between(values["map_interval"][denominator])
-    for denominator, by_ties in values["map"].items():
-        bounds = _between([by_ties["pessimistic"], by_ties["optimistic"]])
-        table.add_row(
-            *(_DENOMINATORS[denominator], _number(by_ties["expected"]), interval(denominator), bounds),
-            _number(by_ties["stable"]),
-        )
-    for denominator, value in values.get("asymmetric", {"map": {}})["map"].items():
+    for denominator, row in values["by_denominator"].items():
+        table.add_row(_DENOMINATORS[denominator], *_map_cells(row))
+    for denominator, value in values.get("asymmetric", {}).items():
         table.add_row(f"asymmetric, {_DENOMINATORS[denominator]}", "-", "-", "-", _number(value))
     return table
 
@@ -96,20 +97,17 @@ def evaluation_tables(values: dict) -> list[Table]:
 
 
 def run_evaluation_tables(results: list[dict]) -> list[Table]:
-    """Tables of the results of eval.json: a row a set of bits, and the conventions of others on the pool."""
+    """Tables of the results of eval.json: one row for each set of bits, and the conventions of others on the pool."""
     first = results[0]
     title = f"mAP@{_cut(first['map_at'])} on {first['dataset']}, protocol {first['protocol']}, seed {first['seed']}"
     numbers = ("mAP", "95 % interval", "bounds over ties", "stable", "P@H<=2", "empty", "distinct codes")
     columns = {"bits": "right", "selector": "left"} | dict.fromkeys(numbers, "right")
     table = _table(title, columns)
     for row in results:
-        by_ties, curve = row["map"]["min"], row["precision_recall_by_radius"]
-        place = min(2, row["bits"])
         table.add_row(
-            *(str(row["bits"]), "all bits" if row["selector"] == "none" else row["selector"]),
-            *(_number(by_ties["expected"]), _between(row["map_interval"]["min"])),
-            *(_between([by_ties["pessimistic"], by_ties["optimistic"]]), _number(by_ties["stable"])),
-            *(_number(curve[name][place]) for name in ("precision", "empty_balls")),
+            *(str(row["bits"]), "all bits" if row["role"] == "pool" else row["selector"]),
+            *_map_cells(row),
+            *(_number(row[name]) for name in ("precision_radius2", "empty_balls")),
             str(row["code_health"]["database"]["distinct_codes"]),
         )
     return [table, _convention_table(first)] if "reproduce" in first else [table]

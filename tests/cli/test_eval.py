@@ -12,26 +12,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from drlhash_jax import data, runs
-from drlhash_jax.codes import load_codes, save_codes
+from drlhash_jax import data
+from drlhash_jax.codes import as_labels, load_codes, read_codes, save_codes
 from drlhash_jax.errors import RunStoppedError, UserError
-from drlhash_jax.evaluation import (
-    DEFINITIONS,
-    CodeFiles,
-    Options,
-    evaluate_files,
-    evaluate_run,
-    read_codes,
-    read_finished_run,
-    read_labels,
-    result_rows,
-    summarise_health,
-)
+from drlhash_jax.evaluation import EVALUATION_DEFINITIONS, CodeFiles, Options, Task, evaluate_files, evaluate_run
+from drlhash_jax.evaluation.result_rows import measure
+from drlhash_jax.evaluation.summary import summarise_health
 from drlhash_jax.files import write_arrays, write_json
+from drlhash_jax.runs import lock_directory, unlock_directory
 from drlhash_jax.runs.lock import LOCK_FILES
 
 ROOT = Path(__file__).parents[2]
 NUM_BITS, TOP_K, RANKS = 5, 4, (1, 3, 8)
+TIES = {"map": "expected"} | {f"map_{ties}": ties for ties in ("stable", "pessimistic", "optimistic")}
 OPTIONS = Options(TOP_K, RANKS, ("all",), seed=3)
 
 
@@ -106,9 +99,11 @@ def test_every_number_equals_the_oracle(tmp_path):
     about = pytest.approx
     assert got["n_query"] == len(oracle.counted) < 5 and got["n_query_without_relevant"] == 5 - len(oracle.counted)
     assert (got["n_query_unlabelled"], got["n_database_unlabelled"], got["map_at"]) == (1, 1, TOP_K)
-    for denominator, by_ties in got["map"].items():
-        for ties, value in by_ties.items():
-            assert value == about(oracle.map(denominator, ties), abs=2e-6), (denominator, ties)
+    assert list(got["by_denominator"]) == ["min", "all", "retrieved"]
+    for denominator, numbers in got["by_denominator"].items():
+        for field, ties in TIES.items():
+            assert numbers[field] == about(oracle.map(denominator, ties), abs=2e-6), (denominator, ties)
+    assert got["by_denominator"]["min"].items() <= got.items()
     by_rank, grid = got["by_rank"], got["precision_recall_by_rank"]
     assert by_rank["rank"] == list(RANKS) and grid["rank"] == [1, 2, 5, 8]
     for where in (by_rank, grid):
@@ -126,6 +121,7 @@ def test_every_number_equals_the_oracle(tmp_path):
         assert recall == about(np.mean([ball.sum() / n for ball, n in zip(balls, total)]), abs=2e-6)
         assert empty == about(np.mean([len(ball) == 0 for ball in balls]), abs=2e-6)
     assert curve["radius"] == list(range(NUM_BITS + 1))
+    assert (got["precision_radius2"], got["empty_balls"]) == (curve["precision"][2], curve["empty_balls"][2])
 
 
 def test_conventions_equal_the_oracle(tmp_path):
@@ -184,19 +180,22 @@ def test_golden(tmp_path):
     # second: (1/2 + 2/3) / 2 = 7/12; their mean is 17/24. With top_k = 1 one hit is found half of the time.
     arrays = np.array([[0]]), np.array([[0], [0], [1]]), np.array([1]), np.array([1, 0, 1])
     files = write_data(tmp_path, arrays)
-    got = evaluate_files(files, tmp_path / "out", Options())["map"]
+    numbers = lambda got: {
+        denominator: [row[field] for field in TIES] for denominator, row in got["by_denominator"].items()
+    }
     six = lambda value: round(value, 6)
-    everything = {"expected": six(17 / 24), "optimistic": six(5 / 6), "pessimistic": six(7 / 12), "stable": six(5 / 6)}
+    got = numbers(evaluate_files(files, tmp_path / "out", Options()))
+    everything = [six(17 / 24), six(5 / 6), six(7 / 12), six(5 / 6)]
     assert got == dict.fromkeys(("min", "all", "retrieved"), everything)
     got = evaluate_files(files, tmp_path / "out", Options(top_k=1))
-    one = lambda scale: {"expected": 0.5 * scale, "optimistic": scale, "pessimistic": 0.0, "stable": scale}
-    assert got["map"] == {"min": one(1.0), "all": one(0.5), "retrieved": one(1.0)}
+    one = lambda scale: [0.5 * scale, scale, 0.0, scale]
+    assert numbers(got) == {"min": one(1.0), "all": one(0.5), "retrieved": one(1.0)}
     # P@1 = 1/2 and recall@1 = 1/4; the ball of radius 0 holds two rows.
     assert got["by_rank"]["precision"] == [0.5] and got["by_rank"]["recall"] == [0.25]
     assert got["precision_recall_by_radius"]["precision"] == [0.5, six(2 / 3)]
     assert "ndcg" not in got["by_rank"] and got["labels"] == "integer"
     # One query, resampled: always the same mean.
-    assert got["map_interval"]["min"] == [0.5, 0.5]
+    assert got["map_interval"] == [0.5, 0.5]
 
 
 def test_interval_holds_the_mean_and_follows_the_seed(tmp_path):
@@ -204,7 +203,7 @@ def test_interval_holds_the_mean_and_follows_the_seed(tmp_path):
     arrays = rng.integers(0, 2, (40, 6)), rng.integers(0, 2, (9, 6)), rng.integers(0, 3, 40), np.arange(9) % 3
     files = write_data(tmp_path, arrays)
     found = [evaluate_files(files, tmp_path / "out", Options(seed=seed)) for seed in (3, 3, 4)]
-    ends = [each["map_interval"]["min"] for each in found]
+    ends = [each["map_interval"] for each in found]
     gains = arrays[2][:, None] == arrays[3]
     distances = (arrays[0][:, None] != arrays[1][None]).sum(axis=2)
     # Ties drawn at random fifty times: the mean is close to the expectation.
@@ -213,8 +212,8 @@ def test_interval_holds_the_mean_and_follows_the_seed(tmp_path):
     draws = rng.choice(values, (5000, 40)).mean(axis=1)
     assert ends[0] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.015)
     assert ends[0] == ends[1] and ends[0] != ends[2]
-    assert ends[0][0] < found[0]["map"]["min"]["expected"] < ends[0][1]
-    assert {"level": 0.95, "resamples": 1000, "seed": 4}.items() <= found[2]["map_interval"].items()
+    assert ends[0][0] < found[0]["map"] < ends[0][1]
+    assert found[2]["bootstrap"] == {"level": 0.95, "resamples": 1000, "seed": 4}
 
 
 def field_names(value, prefix=""):
@@ -227,13 +226,14 @@ def field_names(value, prefix=""):
 
 def test_every_number_has_a_definition(tmp_path):
     got = evaluate_files(write_data(tmp_path), tmp_path / "out", OPTIONS)
-    assert got["definitions"] == DEFINITIONS
-    for name in got.keys() - {"definitions", "inputs", "bits"}:
-        assert name in DEFINITIONS or any(each.startswith(f"{name}.") for each in DEFINITIONS), name
+    defined = EVALUATION_DEFINITIONS
+    assert got["definitions"] == defined
+    for name in got.keys() - {"definitions", "inputs", "code_health"}:
+        assert name in defined, name
     for name in got["code_health"]["query"].keys() - {"rows"}:
-        assert f"code_health.{name}" in DEFINITIONS, name
-    for denominator, by_ties in got["map"].items():
-        assert f"map.{denominator}" in DEFINITIONS and {f"map.*.{ties}" for ties in by_ties} <= set(DEFINITIONS)
+        assert f"code_health.{name}" in defined, name
+    for denominator, numbers in got["by_denominator"].items():
+        assert f"by_denominator.{denominator}" in defined and numbers.keys() <= defined.keys()
 
 
 def test_logits_are_ranked_apart(tmp_path):
@@ -243,11 +243,11 @@ def test_logits_are_ranked_apart(tmp_path):
     where = f"{tmp_path / 'in.npz'}:logits"
     got = evaluate_files(files._replace(query_codes="", query_logits=where), tmp_path / "a", OPTIONS)
     plain = evaluate_files(files, tmp_path / "b", OPTIONS)
-    assert got["map"] == plain["map"] and "asymmetric" not in plain
+    assert got["by_denominator"] == plain["by_denominator"] and "asymmetric" not in plain
     assert got["inputs"]["query_logits"]["kind"] == "logits"
     order = [np.argsort(-((2 * arrays[1] - 1) * z).sum(axis=1), kind="stable") for z in logits]
     ranked = [(gains[rows] > 0) for gains, rows in zip(Oracle(arrays).gains, order)]
-    for denominator, value in got["asymmetric"]["map"].items():
+    for denominator, value in got["asymmetric"].items():
         each = [precision_of(relevant, TOP_K, denominator) for relevant in ranked if relevant.any()]
         assert value == pytest.approx(np.mean(each), abs=2e-6), denominator
     same = evaluate_files(files._replace(query_codes=where, kind="logits"), tmp_path / "a", OPTIONS)
@@ -344,7 +344,7 @@ MISTAKES = {
     "one axis": ({"query": QUERY[:, 0]}, {}, {}, ["--query_codes", "(5,)", "[rows, bits]"]),
     "looks packed": ({"query": PACKED}, {}, {}, ["--query_codes", "--codes=packed and --bits=K"]),
     "packed without bits": ({"query": PACKED}, {"kind": "packed"}, {}, ["--query_codes", "need --bits=K"]),
-    "packed width": ({"query": PACKED}, {"kind": "packed", "num_bits": 9}, {}, ["1 bytes a row, 9 bits need 2"]),
+    "packed width": ({"query": PACKED}, {"kind": "packed", "num_bits": 9}, {}, ["1 bytes per row, 9 bits need 2"]),
     "padding": (
         {"query": PACKED | 1},
         {"kind": "packed", "num_bits": 5},
@@ -357,10 +357,20 @@ MISTAKES = {
     "no file": ({}, {"query_codes": "nowhere.npy"}, {}, ["--query_codes", "nowhere.npy: no such file"]),
     "no key": ({}, {"database_labels": "KEY"}, {}, ["--database_labels", "in.npz:nothing", "it holds query, database"]),
     "form": ({}, {"query_labels": "labels.txt"}, {}, ["--query_labels", "labels.txt", "FILE.npz:KEY"]),
-    "real classes": ({"labels": LABELS[:, 0] + 0.5}, {}, {}, ["--database_labels", "float64", "integer"]),
+    "real classes": (
+        {"query_labels": np.arange(5), "labels": LABELS[:, 0] + 0.5},
+        {},
+        {},
+        ["--database_labels", ".5 in row 0", "integer"],
+    ),
     "column of classes": ({"labels": np.arange(8)[:, None]}, {}, {}, ["--database_labels", "one axis"]),
-    "huge class": ({"labels": np.full(8, 2**31)}, {}, {}, ["--database_labels", "number the classes from 0"]),
-    "kinds of labels": ({"labels": np.arange(8)}, {}, {}, ["4 classes", "one class a row", "one form"]),
+    "inexact class": (
+        {"query_labels": np.arange(5), "labels": np.full(8, 2.0**60)},
+        {},
+        {},
+        ["--database_labels", "1152921504606846976 is too large to be exact in float64"],
+    ),
+    "kinds of labels": ({"labels": np.arange(8)}, {}, {}, ["4 classes", "one class per row", "one form"]),
     "NaN labels": ({"labels": put(LABELS, (1, 1), math.nan)}, {}, {}, ["--database_labels", "NaN in row 1"]),
     "nothing shared": ({"query_labels": 0 * QUERY_LABELS}, {}, {}, ["no query shares a label", "--query_labels"]),
     "classes apart": (
@@ -388,8 +398,20 @@ def test_mistakes_get_one_line_and_write_nothing(arrays, settings, options, word
 
 
 def test_rows_without_labels_are_allowed_in_either_form():
-    np.testing.assert_array_equal(read_labels(np.array([-1, 3], np.int64), "x"), [-1, 3])
-    assert read_labels(np.zeros((2, 3), bool), "x").tolist() == [[0, 0, 0], [0, 0, 0]]
+    np.testing.assert_array_equal(as_labels(np.array([-1, 3], np.int64)), [-1, 3])
+    assert as_labels(np.zeros((2, 3), bool)).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_class_numbers_of_any_width_give_the_same_numbers(tmp_path):
+    query, database, *_ = make_data()
+    classes, labels = np.array([0, 1, 2, -1, 1]), np.array([2, 1, 0, 0, -1, 1, 2, 7])
+    big = [np.where(numbers >= 0, numbers * 2**32 + 5, -1) for numbers in (classes, labels)]
+    small, large = (
+        evaluate_files(write_data(tmp_path, (query, database, *pair)), tmp_path / "out", Options())
+        for pair in ((classes, labels), big)
+    )
+    ignored = {"inputs", "seconds"}
+    assert {k: v for k, v in large.items() if k not in ignored} == {k: v for k, v in small.items() if k not in ignored}
 
 
 def test_output_of_others_is_left_alone(tmp_path):
@@ -410,10 +432,10 @@ def test_output_of_others_is_left_alone(tmp_path):
 def test_lock_is_respected_and_given_back(tmp_path):
     files, out = write_data(tmp_path), tmp_path / "out"
     out.mkdir()
-    lock = runs.lock_directory(out)
+    lock = lock_directory(out)
     with pytest.raises(UserError, match=f"is being written by process {os.getpid()}"):
         evaluate_files(files, out, OPTIONS)
-    runs.unlock_directory(out, lock)
+    unlock_directory(out, lock)
     evaluate_files(files, out, OPTIONS)
     evaluate_files(files, out, OPTIONS)
     assert {path.name for path in out.iterdir()} - set(LOCK_FILES) == {"metrics.json"}
@@ -433,7 +455,7 @@ def finished_run(tmp_path):
     """A directory as a run of eight bits on digits leaves it."""
     folder, rng = tmp_path / "run", np.random.default_rng(0)
     dataset = data.load_dataset("digits")
-    name, protocol = data.find_protocol("balanced", 2, 3, False)
+    name, protocol = data.find_protocol(data.ProtocolSettings("balanced", 2, 3, False))
     split = data.make_split(dataset, name, protocol, 0)
     query_labels, labels = dataset.labels[split.query], dataset.labels[split.database]
     prototypes = rng.integers(0, 2, (10, 8))
@@ -441,18 +463,22 @@ def finished_run(tmp_path):
     for part, codes in (("query", query), ("database", database)):
         save_codes(folder / f"codes/{part}", codes)
     write_arrays(folder / "split.npz", {each: getattr(split, each) for each in ("query", "train", "database")})
-    selections = [{"bits": bits, "selector": each, "orders": orders} for (bits, each), orders in ORDERS.items()]
-    rows = []
+    facts = lambda orders: {"orders": orders, "rewards": [0.5] * len(orders), "map_evaluations": 1}
+    selections = [{"bits": bits, "selector": each} | facts(orders) for (bits, each), orders in ORDERS.items()]
+    rows, of_run = [], {"method": "drlhash", "dataset": dataset.name, "protocol": name, "seed": 0, "encoder": "mlp"}
     for (bits, selector), orders in {(8, "none"): [list(range(8))], **ORDERS}.items():
-        measured = {"map": 0.5, "map_sd": 0.1, "map_at": 100}
+        measured = {"map": 0.5, "map_sd": 0.1, "map_at": 100, "n_database": len(labels)}
         if len(orders) == 1:
-            measured = result_rows.measure(query[:, orders[0]], database[:, orders[0]], query_labels, labels, 100)
-        rows.append({"selector": selector, "bits": bits, "pool_bits": 8, **measured})
+            measured = measure(Task(query_labels, labels, 100), query[:, orders[0]], database[:, orders[0]])
+        role = "pool" if selector == "none" else "selected"
+        rows.append({**of_run, "role": role, "selector": selector, "bits": bits, "pool_bits": 8, **measured})
+    # An encoder trained at the length of a selection is not measured again.
+    rows.append({**rows[0], "role": "direct", "bits": 4, "pool_bits": 4, "map": 0.7})
     config = {"seed": 0, "top_k": 100, "data": {"source": "digits", "path": "", "protocol": "balanced"}}
     contents = {
-        "config.json": {"config": config},
-        "run.json": {"split": {"protocol": name, "digest": data.split_digest(split)}},
-        "selection.json": {"selections": selections},
+        "config.json": {"format": 2, "config": config},
+        "run.json": {"format": 2, "split": {"protocol": name, "digest": data.split_digest(split)}},
+        "selection.json": {"reward": {"all_bits": 0.5}, "selections": selections},
         "metrics.json": {"definitions": {}, "results": rows},
     }
     for file, content in contents.items():
@@ -473,20 +499,19 @@ def test_a_finished_run_gets_its_own_numbers(finished_run):
     assert all((finished_run / name).read_bytes() == content for name, content in before.items())
     own = {(row["bits"], row["selector"]): row for row in json.loads(before["metrics.json"])["results"]}
     database = load_codes(finished_run / "codes/database.npy", 8)
-    assert [(row["bits"], row["selector"]) for row in got["results"]] == list(own)
+    assert [(row["bits"], row["selector"]) for row in got["results"]] == list(own)[:-1]
+    assert [row["role"] for row in got["results"]] == ["pool", "selected", "selected"]
     for row in got["results"]:
         each = own[row["bits"], row["selector"]]
+        assert (row["method"], row["encoder"]) == ("drlhash", "mlp")
         assert row["map_at"] == 100 and row["protocol"] == "balanced-2-3-rest" and row["n_database"] == 1747
         ones = database[:, ORDERS.get((row["bits"], row["selector"]), [range(8)])[0]].mean(axis=0)
         assert row["code_health"]["database"]["balance"]["each"] == pytest.approx(ones, abs=1e-6)
         if row["selector"] == "random":
             # The run has the mean over two draws, this is the first.
             continue
-        found = [row["map"]["min"][ties] for ties in ("expected", "stable", "pessimistic", "optimistic")]
-        assert found == pytest.approx([each[f"map{end}"] for end in ("", "_stable", "_low", "_high")], abs=2e-6)
-        curve = row["precision_recall_by_radius"]
-        assert curve["precision"][2] == pytest.approx(each["precision_radius2"], abs=2e-6)
-        assert curve["empty_balls"][2] == pytest.approx(each["empty_balls"], abs=2e-6)
+        for field in (*TIES, "precision_radius2", "empty_balls"):
+            assert row[field] == pytest.approx(each[field], abs=2e-6), field
         assert (row["n_query"], row["reproduce"]["adsh"]["top_k"]) == (each["n_query"], None)
 
 
@@ -497,11 +522,12 @@ RUN_MISTAKES = {
     "codes without facts": (lambda run: (run / "codes/query.json").unlink(), "number of bits is unknown"),
     "rows": (lambda run: change(run / "codes/query.json", lambda facts: facts.update(rows=3)), "20 rows.*says 3"),
     "split": (lambda run: change(run / "run.json", lambda facts: facts["split"].update(digest="0")), "was changed"),
-    "run.json": (lambda run: (run / "run.json").write_text("{}"), "no 'split'"),
-    "damaged": (lambda run: (run / "selection.json").write_text("{"), "selection.json cannot be read"),
+    "run.json": (lambda run: (run / "run.json").write_text('{"format": 2}'), "no field split"),
+    "damaged": (lambda run: (run / "selection.json").write_text("{"), "selection.json is not JSON"),
+    "format": (lambda run: change(run / "config.json", lambda facts: facts.pop("format")), "of format 1"),
     "data": (
         lambda run: change(run / "metrics.json", lambda facts: facts["results"][0].update(map=0.123)),
-        "says 0.123 for none at 8 bits.*digits.*data were changed",
+        "says mAP 0.123 for the pool at 8 bits.*digits.*data were changed",
     ),
 }
 
@@ -517,8 +543,8 @@ def test_runs_that_cannot_be_measured_get_one_line(spoil, words, finished_run):
 
 def test_a_run_without_selections_has_its_pool(finished_run):
     (finished_run / "selection.json").unlink()
-    run = read_finished_run(finished_run)
-    assert run.orders == {} and run.top_k == 100 and run.query_codes.shape == (20, 8)
+    (row,) = evaluate_run(finished_run, OPTIONS)["results"]
+    assert (row["selector"], row["bits"], row["map_at"]) == ("none", 8, OPTIONS.top_k)
 
 
 def command(*arguments):
@@ -539,7 +565,7 @@ def test_command_prints_tables_and_says_what_it_read(tmp_path):
     assert f"--query_codes={tmp_path}/in.npz:query: 5 rows x 5 bits, read as bits" in done.stdout
     assert str(tmp_path / "out/metrics.json") in done.stdout and "jiangqy/DPSH-pytorch" in done.stdout
     got = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert f"{got['map']['min']['expected']:.4f}" in done.stdout and got["by_rank"]["rank"] == [2, 8]
+    assert f"{got['map']:.4f}" in done.stdout and got["by_rank"]["rank"] == [2, 8]
     assert "evaluation, 5 bits: done in" in done.stderr
 
 

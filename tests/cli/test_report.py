@@ -44,7 +44,7 @@ def test_a_run_becomes_a_report(tmp_path):
     subprocess.run([*command, *flags], check=True, capture_output=True, cwd=ROOT)
     done = run(f"--runs={tmp_path / 'runs'}", f"--out={tmp_path / 'out'}")
     assert done.returncode == 0 and "missing:" not in done.stderr, done.stderr
-    figures = {path.name for path in (tmp_path / "out/figures").glob("*.png")}
-    names = ("precision_recall", "precision_at_n", "retrievals", "learning", "correlation", "tsne")
-    assert figures == {"map_bits.png", "precision_radius2.png"} | {f"{name}-digits.png" for name in names}
+    figures = {path.stem for path in (tmp_path / "out/figures").glob("*.csv")}
+    names = ("precision_recall", "precision_at_n", "retrievals", "learning", "reward_map", "correlation", "tsne")
+    assert figures == {"map_bits", "precision_radius2"} | {f"{name}-digits" for name in names}
     assert f"{tmp_path / 'out/report.html'}" in done.stdout

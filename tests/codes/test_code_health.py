@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from drlhash_jax.retrieval import bit_balance, bit_correlation, bit_entropy, code_health, collisions, occupancy
+from drlhash_jax.codes import bit_balance, bit_correlation, bit_entropy, collisions, health, occupancy
 
 
 def make_codes(num_rows, num_bits, seed=0):
@@ -72,7 +72,7 @@ def pairs_one_by_one(codes, labels):
 @pytest.mark.parametrize("kind", ["integer", "multi_hot"])
 @pytest.mark.parametrize("block_rows", [3, 1024])
 def test_collisions_equal_pairs_one_by_one(kind, block_rows, monkeypatch):
-    monkeypatch.setattr(code_health, "_BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(health, "_BLOCK_ROWS", block_rows)
     rng = np.random.default_rng(1)
     codes = make_codes(110, 35)
     if kind == "integer":
@@ -124,10 +124,11 @@ def test_invariances(kind):
 @pytest.mark.parametrize("function", [bit_balance, bit_entropy, bit_correlation, occupancy])
 def test_refuses_what_is_no_code(function):
     for codes, message in (
-        (np.array([[1, -1]]), "codes must be 0 or 1, found -1"),
-        (np.array([[1.0, math.nan]]), "codes contain NaN"),
-        (np.zeros((0, 4)), r"codes have shape \(0, 4\)"),
-        (np.zeros(4), "codes have shape"),
+        (np.array([[1, -2]]), "codes: -2 in row 0 is not binary"),
+        (np.array([[1, -1, 0]]), "codes: -1, 0 and 1 occur"),
+        (np.array([[1.0, math.nan]]), "codes: NaN in row 0"),
+        (np.zeros((0, 4)), r"codes: shape \(0, 4\) is empty"),
+        (np.zeros(4), "codes: shape"),
     ):
         with pytest.raises(ValueError, match=message):
             function(codes)
@@ -137,5 +138,12 @@ def test_collisions_refuse_labels_that_do_not_fit():
     codes = np.zeros((3, 2), int)
     with pytest.raises(ValueError, match="3 rows of codes but 2 rows of labels"):
         collisions(codes, np.array([0, 1]))
-    with pytest.raises(ValueError, match="labels must be 0 or 1, found 3"):
+    with pytest.raises(ValueError, match="labels: 3 in row 0; multi-hot labels are 0 and 1"):
         collisions(codes, np.full((3, 2), 3))
+
+
+@pytest.mark.parametrize("function", [bit_balance, bit_entropy, bit_correlation, occupancy])
+def test_signs_are_the_same_codes(function):
+    codes = make_codes(60, 9)
+    for got, expected in zip(function(2 * codes - 1), function(codes), strict=True):
+        np.testing.assert_array_equal(got, expected)

@@ -7,14 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from drlhash_jax.retrieval import (
-    evaluate,
-    mean_average_precision,
-    pack_distinct,
-    pack_labels,
-    pack_words,
-    precision_within_radius,
-)
+from drlhash_jax.codes import pack_distinct
+from drlhash_jax.retrieval import evaluate, mean_average_precision, pack_words, precision_within_radius
+from drlhash_jax.retrieval.packing import pack_labels
 
 
 def repeated_rows(num_rows, num_bits, kind, seed=0):
@@ -56,7 +51,7 @@ def test_evaluate_equals_metrics_on_raw_rows(kind, num_bits, top_k):
     data = query, database, query_labels, labels
     metrics = evaluate(*data, top_k=top_k)
     *raw, (precision, empty) = metrics_of_raw_rows(data, top_k)
-    np.testing.assert_allclose((metrics.map, metrics.map_low, metrics.map_high), raw, rtol=0, atol=1e-6)
+    np.testing.assert_allclose((metrics.map, metrics.map_pessimistic, metrics.map_optimistic), raw, rtol=0, atol=1e-6)
     assert metrics.precision_radius2 == pytest.approx(float(precision), abs=1e-6)
     assert metrics.empty_balls == pytest.approx(float(empty), abs=1e-6)
     if kind == "integer":

@@ -31,8 +31,9 @@ def report_folder(tmp_path_factory, two_runs):
 
 @pytest.fixture
 def bare_run(tmp_path, two_runs):
-    """A run of which its result rows alone are left."""
+    """A run of which its result rows alone are left, and where they come from."""
     folder = tmp_path / "bare run"
     folder.mkdir()
-    (folder / "metrics.json").write_bytes((sorted(two_runs.iterdir())[0] / "metrics.json").read_bytes())
+    for name in ("config.json", "run.json", "metrics.json"):
+        (folder / name).write_bytes((sorted(two_runs.iterdir())[0] / name).read_bytes())
     return folder

@@ -33,8 +33,17 @@ def driver():
 MEASURE = """
 const page = document.scrollingElement, box = element => element.getBoundingClientRect();
 document.querySelectorAll("details").forEach(each => each.open = true);
-const scrolls = element => element.closest(".scroll, .plot") !== null;
+const scrolls = element => element.closest(".scroll, .plot, nav ul") !== null;
+const shown = element => getComputedStyle(element).display !== "none";
+const wide = [...document.querySelectorAll(".scroll, .plot")].filter(each => each.scrollWidth > each.clientWidth + 1);
+page.scrollTo({ top: page.scrollHeight, behavior: "instant" });
+const menu = box(document.querySelector("nav"));
 return {
+  menu: [menu.top, menu.left, menu.height, menu.width],
+  silent: wide.filter(each => !each.previousElementSibling?.matches(".hint") || !shown(each.previousElementSibling))
+    .map(each => each.getAttribute("aria-label")),
+  numWide: wide.length,
+  sources: [...document.images].map(each => each.currentSrc === each.src),
   width: innerWidth,
   scrollWidth: page.scrollWidth,
   outside: [...document.body.querySelectorAll("*")]
@@ -64,7 +73,14 @@ def test_page_fits(driver, width, scheme, report_folder):
     found = driver.execute_script(MEASURE)
     assert found["width"] == width and found["dark"] == (scheme == "dark")
     assert found["scrollWidth"] <= width and found["outside"] == [] and found["boxes"]
-    assert len(found["images"]) == 8 and all(found["images"])
+    assert len(found["images"]) == 9 and all(found["images"])
+    # Figures in the dark are the dark ones.
+    assert found["sources"] == [scheme == "light"] * 9
+    # The menu is still there at the end of the page: on top, or at the side where there is room.
+    top, left, menu_height, menu_width = found["menu"]
+    assert 0 <= top < 40 and (menu_width < 300 and left < 100 if width == 1280 else menu_height < 80 and left == 0)
+    if width == 400:
+        assert found["numWide"] > 5 and found["silent"] == []
     ink, paper = map(brightness, found["colours"])
     assert (ink > 200 and paper < 60) if scheme == "dark" else (ink < 60 and paper > 200)
     assert found["scripts"] == 0 and driver.get_log("browser") == []

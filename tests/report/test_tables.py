@@ -1,35 +1,26 @@
 """Tables: golden means and texts, what may share a table, and the published values against the seeds they are from."""
 
 import csv
-import json
 import statistics
 from importlib import resources
 
 import pytest
 
 from drlhash_jax.errors import UserError
-from drlhash_jax.evaluation.result_rows import DEFINITIONS
-from drlhash_jax.report import (
-    Cell,
-    Group,
-    Method,
-    Series,
-    Table,
-    panels_of,
-    published_tables,
-    read_run,
-    result_tables,
-    save_tables,
-    side_by_side,
-    to_latex,
-    to_markdown,
-)
+from drlhash_jax.figures import Series
+from drlhash_jax.report import panels_of, published_tables, result_tables, save_tables, side_by_side
+from drlhash_jax.report.table_files import to_latex, to_markdown
+from drlhash_jax.report.tables import Cell, Group, Method, Table, best_cells
+from drlhash_jax.runs.finished import FinishedRun
+
+DEFINITIONS = {"map": "mean of average precision", "map_at": "ranks", "n_query": "queries", "empty_balls": "share"}
 
 
 def row(bits, value, selector="ppo", seed=0, **fields):
     """A result row as a run writes it."""
     return {
-        **{"method": "drlhash", "selector": selector, "bits": bits, "pool_bits": 64, "dataset": "digits"},
+        **{"method": "drlhash", "role": "pool" if selector == "none" else "selected", "selector": selector},
+        **{"bits": bits, "pool_bits": 64, "dataset": "digits"},
         **{"protocol": "balanced", "seed": seed, "encoder": "mlp", "map": value, "map_at": None},
         **{"precision_radius2": 0.5, "n_query": 20, "n_database": 100},
         **fields,
@@ -38,15 +29,11 @@ def row(bits, value, selector="ppo", seed=0, **fields):
 
 @pytest.fixture
 def make_run(tmp_path):
-    """Writes a run's directory and reads it."""
+    """A run as it is read from a directory."""
 
     def make(name, rows, definitions=DEFINITIONS, **config):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "metrics.json").write_text(json.dumps({"definitions": definitions, "results": rows}))
-        tree = {"seed": rows[0]["seed"], "data": {"path": name}, "ppo": {"num_updates": 9}} | config
-        (folder / "config.json").write_text(json.dumps({"drlhash_jax": "0", "config": tree}))
-        return read_run(folder)
+        flat = {"seed": rows[0]["seed"], "data.path": name, "ppo.num_updates": 9} | config
+        return FinishedRun(tmp_path / name, flat, {}, rows, definitions, {})
 
     return make
 
@@ -108,6 +95,63 @@ def test_golden_latex(three_seeds):
     assert r"0.620 $\pm$ 0.020" in to_latex(table)
 
 
+@pytest.fixture
+def ranked(make_run):
+    """Three seeds of four ways at 16 bits; one way at 32."""
+    ways = {"ppo": (0.60, 0.64, 0.62), "greedy": (0.58, 0.60, 0.62), "random": (0.57, 0.57, 0.57)}
+    rows = lambda seed: [row(16, values[seed], name, seed) for name, values in ways.items()]
+    random = {"map_sd": 0.01, "num_draws": 10}
+    for_seed = lambda seed: [each | (random if each["selector"] == "random" else {}) for each in rows(seed)]
+    return [make_run(f"s{seed}", [*for_seed(seed), row(32, 0.7 + 0.01 * seed, "ppo", seed)]) for seed in range(3)]
+
+
+def test_the_best_and_what_cannot_be_told_from_it_are_bold(ranked):
+    (table,) = result_tables(ranked)
+    # PPO: .62 ± .02, so all that reach .60: greedy with .60 ± .02, and not random with .57 ± 0.
+    greedy = Method("drlhash, greedy from 64")
+    assert best_cells(table) == {(PPO, DIGITS, 16), (greedy, DIGITS, 16)}
+    text = to_markdown(table)
+    assert "| drlhash, PPO from 64 | **0.620 ± 0.020** | 0.710 ± 0.010 |" in text
+    assert "| drlhash, greedy from 64 | **0.600 ± 0.020** | - |" in text
+    assert "| drlhash, random from 64 | 0.570 ± 0.000 (draws ± 0.010) | - |" in text
+    assert "\nBold: the highest mean of a column, and all whose mean ± sd reaches its mean - sd.  \n" in text
+    assert r"\textbf{0.620 $\pm$ 0.020}" in to_latex(table)
+    assert panels_of([table])[str(DIGITS)]["drlhash, random from 64"].band == [pytest.approx(0.01)]
+
+
+def test_one_seed_has_no_best(ranked, make_run):
+    (table,) = result_tables(ranked[:1])
+    assert best_cells(table) == set()
+    text = to_markdown(table)
+    assert "**" not in text and "textbf" not in to_latex(table)
+    assert text.endswith(
+        "\nNothing is bold: one seed tells no best.  \ndraws ±: standard deviation (n - 1) over random selections.  \n"
+    )
+    # Nor is there one where the highest mean is of one seed.
+    higher = make_run("other", [row(16, 0.9, "first", 7)])
+    (table,) = result_tables([*ranked, higher])
+    assert best_cells(table) == set()
+    # A lower one of a single seed has no spread that could reach the best.
+    lower = make_run("other", [row(16, 0.615, "first", 7)])
+    (table,) = result_tables([*ranked, lower])
+    assert {method.name for method, _, _ in best_cells(table)} == {"drlhash, PPO from 64", "drlhash, greedy from 64"}
+
+
+def test_the_interval_of_one_seed_is_shown(make_run):
+    runs = [make_run(f"s{seed}", [row(16, 0.5, "ppo", seed, map_interval=[0.45, 0.56])]) for seed in (0, 1)]
+    assert "| 0.500 [0.450, 0.560] |" in to_markdown(result_tables(runs[:1])[0])
+    assert "[a, b]: 95 % interval over queries" in to_markdown(result_tables(runs[:1])[0])
+    # Over seeds there is their spread, and a value without an interval has none.
+    assert "| 0.500 ± 0.000 |" in to_markdown(result_tables(runs)[0])
+    assert "[0." not in to_markdown(result_tables(runs[:1], "precision_radius2")[0])
+
+
+def test_methods_other_than_drlhash_have_rows_of_their_own(make_run):
+    runs = [make_run("a", [row(64, 0.5, "none")]), make_run("b", [row(64, 0.2, "none", method="lsh")], method="lsh")]
+    (table,) = result_tables(runs)
+    assert [method.name for method in table.methods] == [DIRECT.name, "lsh, trained at this length"]
+
+
 def test_mean_and_spread_against_the_standard_library(make_run):
     values = [0.1, 0.15, 0.4, 0.33]
     (table,) = result_tables([make_run(f"s{seed}", [row(16, v, seed=seed)]) for seed, v in enumerate(values)])
@@ -167,7 +211,11 @@ def test_several_encoders_are_named(make_run):
 
 @pytest.mark.parametrize(
     "field, text",
-    [("map", "mean of average precision, divided by the relevant rows"), ("map_at", "ranks"), ("n_query", None)],
+    [
+        ("map", "mean of average precision, divided by the relevant rows"),
+        ("map_at", "ranks that count"),
+        ("n_query", None),
+    ],
 )
 def test_other_definitions_are_refused(field, text, make_run):
     first = make_run("first", [row(16, 0.5)])
@@ -193,42 +241,24 @@ def test_what_is_no_repetition_is_refused(make_run):
     twice = make_run("twice", [row(16, 0.5), row(16, 0.6)])
     with pytest.raises(UserError, match="twice and .*twice both give seed 0"):
         result_tables([twice])
-    other = make_run("other", [row(16, 0.5, seed=1)], ppo={"num_updates": 10})
+    other = make_run("other", [row(16, 0.5, seed=1)], **{"ppo.num_updates": 10})
     with pytest.raises(UserError, match="first and .*other differ in ppo.num_updates, not only in the seed"):
         result_tables([first, other])
     smaller = make_run("smaller", [row(16, 0.5, seed=1, n_database=99)])
     with pytest.raises(UserError, match="first searched 100 rows and .*smaller 99"):
         result_tables([first, smaller])
     # Where files lie, and which lengths were asked for, changes nothing.
-    elsewhere = make_run("elsewhere", [row(16, 0.5, seed=2)], bits=[16, 32], data={"path": "/other", "cache": "x"})
+    elsewhere = make_run(
+        "elsewhere",
+        [row(16, 0.5, seed=2)],
+        bits=[16, 32],
+        **{"data.path": "/other", "data.cache": "x", "checkpoint_seconds": 1},
+    )
     assert result_tables([first, elsewhere])[0].cells[PPO, DIGITS, 16].n == 2
-    # A metrics.json alone tells nothing about settings.
-    assert result_tables([first._replace(config=None), other])[0].cells[PPO, DIGITS, 16].n == 2
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        (None, r"metrics.json: No such file or directory; give directories of finished runs"),
-        ("{", r"metrics.json is not JSON"),
-        ("[]", r"metrics.json holds no object"),
-        ('{"results": []}', r"metrics.json has no results and definitions"),
-        ('{"results": [{"bits": 16}], "definitions": {}}', "row 0: no field method, selector, pool_bits"),
-        ('{"results": [7], "definitions": {}}', "row 0: no field method"),
-    ],
-)
-def test_what_is_no_run(text, message, tmp_path):
-    if text is not None:
-        (tmp_path / "metrics.json").write_text(text)
-    with pytest.raises(UserError, match=message) as caught:
-        read_run(tmp_path)
-    assert "\n" not in str(caught.value)
 
 
 def test_nothing_to_show(make_run):
     run = make_run("a", [row(16, 0.5)])
-    with pytest.raises(UserError, match="there are no result rows"):
-        result_tables([run._replace(rows=[])])
     with pytest.raises(UserError, match="there are no result rows"):
         result_tables([])
     with pytest.raises(UserError, match="no result row has a field speed"):
@@ -306,7 +336,8 @@ def test_saved_tables(three_seeds, tmp_path):
         rows = list(csv.DictReader(file))
     assert rows[1] == {
         **{"block": "measured", "value": "map", "dataset": "digits", "protocol": "balanced", "map_at": "all"},
-        **{"method": "drlhash, PPO from 64", "bits": "16", "mean": "0.62", "sd": "0.02", "n": "3", "source": ""},
+        **{"method": "drlhash, PPO from 64", "bits": "16", "mean": "0.62", "sd": "0.02", "n": "3"},
+        **{"draws_sd": "", "low": "", "high": "", "source": ""},
     }
     assert rows[-1] == {
         **{"block": "published", "value": "map", "dataset": "nuswide", "protocol": "DRLIH's", "map_at": "unstated"},
@@ -316,6 +347,9 @@ def test_saved_tables(three_seeds, tmp_path):
             "mean": "0.871",
             "sd": "",
             "n": "",
+            "draws_sd": "",
+            "low": "",
+            "high": "",
             "source": "thesis, Table 4.2",
         },
     }

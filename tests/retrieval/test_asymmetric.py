@@ -6,14 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from drlhash_jax.retrieval import (
-    asymmetric_average_precision,
-    asymmetric_queries,
-    pack_labels,
-    stable_queries,
-)
+from drlhash_jax.retrieval import Cut, asymmetric_queries, stable_queries
+from drlhash_jax.retrieval.asymmetric import asymmetric_precisions
+from drlhash_jax.retrieval.packing import pack_labels
 
-jitted = jax.jit(asymmetric_average_precision, static_argnames=("top_k", "denominator"))
+jitted = jax.jit(asymmetric_precisions, static_argnames="cuts")
 
 
 def make_data(seed, kind="integer"):
@@ -87,17 +84,29 @@ def test_float32_accuracy_at_200000_rows():
     backwards = relevant[::-1].astype(np.float64)
     expected = math.fsum(backwards * np.cumsum(backwards) / np.arange(1, rows + 1)) / backwards.sum()
     logits = 2.0 ** np.arange(18, dtype=np.float32)[None]
-    got, number = jitted(logits, pack_labels(np.array([1])), database.astype(np.uint8), pack_labels(relevant))
-    np.testing.assert_allclose(got, [expected], rtol=2e-6)
+    arrays = logits, pack_labels(np.array([1])), database.astype(np.uint8), pack_labels(relevant)
+    got, number = jitted(*arrays, cuts=(Cut(),))
+    np.testing.assert_allclose(got, [[expected]], rtol=2e-6)
     assert number[0] == relevant.sum()
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_refuses_logits_that_are_not_finite(value):
+@pytest.mark.parametrize("value, shown", [(math.nan, "NaN"), (math.inf, "inf"), (1e300, "inf")])
+def test_refuses_logits_that_are_not_finite(value, shown):
     logits, *rest = make_data(0)
     logits[2, 2] = value
-    with pytest.raises(ValueError, match="query logits must be finite numbers"):
+    with pytest.raises(ValueError, match=f"query logits: {shown} in row 2; give finite numbers"):
         asymmetric_queries(logits, *rest)
+
+
+@pytest.mark.parametrize("num_rows", [33, 100, 1001])
+def test_equal_codes_share_one_score(num_rows):
+    # Of codes that are all equal, the order is that of the rows: the relevant first row has rank 1 for every query.
+    rng = np.random.default_rng(num_rows)
+    logits, code = rng.standard_normal((50, 48)), rng.integers(0, 2, 48)
+    labels = np.arange(num_rows)
+    for place in (0, num_rows // 2, num_rows - 1):
+        got = asymmetric_queries(logits, np.tile(code, (num_rows, 1)), np.full(50, place), labels)
+        np.testing.assert_allclose(got.average_precision, 1 / (place + 1), rtol=1e-6)
 
 
 def test_zero_has_no_sign():

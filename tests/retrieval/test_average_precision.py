@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from drlhash_jax.retrieval import average_precision, has_relevant, mean_average_precision, mean_over_queries
-from drlhash_jax.retrieval.average_precision import block_sums
+from drlhash_jax.retrieval import average_precision, mean_average_precision, mean_over_queries
+from drlhash_jax.retrieval.average_precision import block_sums, has_relevant
 from drlhash_jax.types import DistanceCounts
 
 OPTIONS = [(None, "min"), (1, "min"), (3, "min"), (3, "all"), (100, "min")]

@@ -115,7 +115,7 @@ def test_own_convention_between_the_bounds():
     own = Convention(9, "stable", "retrieved", "zero", False, "ours")
     value = reproduce_map(*data, reproduce=own)
     metrics = evaluate_queries(*data, top_k=9, denominator="retrieved", ranks=(), recall_levels=())
-    low, high = metrics.average_precision_low.mean(), metrics.average_precision_high.mean()
+    low, high = metrics.average_precision_pessimistic.mean(), metrics.average_precision_optimistic.mean()
     assert low < value < high
     # With a cut and the expectation, the preset is the plain mean over all queries.
     value = reproduce_map(*data, reproduce=own._replace(ties="expected"))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 
-from drlhash_jax.retrieval import count_gains, discount_sums, ndcg_at, ndcg_at_n, pack_rows
-from drlhash_jax.retrieval.gains import GainCounts
+from drlhash_jax.retrieval import ndcg_at_n
+from drlhash_jax.retrieval.gains import GainCounts, count_gains, discount_sums, ndcg_at
+from drlhash_jax.retrieval.metrics import pack_rows
 
 jitted_ndcg = jax.jit(ndcg_at)
 

@@ -1,4 +1,4 @@
-"""Tests of bootstrap intervals against enumerated resamples and SciPy, and of means over seeds."""
+"""Tests of bootstrap intervals against enumerated resamples and SciPy."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from drlhash_jax.retrieval import bootstrap_interval, mean_and_deviation
+from drlhash_jax.retrieval import bootstrap_interval
 
 KEY = jax.random.key(0)
 interval = jax.jit(bootstrap_interval, static_argnames=("num_resamples", "level"))
@@ -64,16 +64,3 @@ def test_wider_levels_and_constant_values():
 def test_refuses(values, wrong, message):
     with pytest.raises(ValueError, match=message):
         bootstrap_interval(KEY, values, **wrong)
-
-
-def test_mean_and_deviation_over_seeds():
-    mean, deviation = mean_and_deviation([1.0, 2.0, 4.0])
-    # Mean 7/3, squared differences 16/9, 1/9 and 25/9, over n - 1 = 2: 7/3.
-    assert (mean, deviation) == (pytest.approx(7 / 3), pytest.approx((7 / 3) ** 0.5))
-    mean, deviation = mean_and_deviation(np.array([[1.0, 5.0], [3.0, 5.0]]))
-    np.testing.assert_allclose((mean, deviation), [[2, 5], [2**0.5, 0]])
-    mean, deviation = mean_and_deviation([0.5])
-    assert mean == 0.5 and np.isnan(deviation)
-    for nothing in ([], 0.5):
-        with pytest.raises(ValueError, match="at least one seed"):
-            mean_and_deviation(nothing)

@@ -9,18 +9,17 @@ import pytest
 
 from drlhash_jax.retrieval import (
     count_by_distance,
-    count_relevant,
     mean_average_precision,
-    pack_labels,
-    pack_rows,
     precision_at,
     precision_at_n,
     precision_recall_curve,
     precision_within_radius,
-    recall_at,
-    retrieval_metrics,
     stable_map,
 )
+from drlhash_jax.retrieval.counting import count_relevant
+from drlhash_jax.retrieval.curves import recall_at
+from drlhash_jax.retrieval.metrics import pack_rows, retrieval_metrics
+from drlhash_jax.retrieval.packing import pack_labels
 from drlhash_jax.retrieval.stable_order import stable_average_precision
 
 KINDS = ["integer", "multi_hot"]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from drlhash_jax.retrieval import average_precision, count_by_distance, mean_average_precision, pack_rows
+from drlhash_jax.retrieval import average_precision, count_by_distance, mean_average_precision
+from drlhash_jax.retrieval.metrics import pack_rows
 from drlhash_jax.types import DistanceCounts
 
 NUM_CASES = 60  # every small test has this many rows, so that they share what is compiled

@@ -11,16 +11,15 @@ import jax
 import numpy as np
 import pytest
 
+from drlhash_jax.codes import count_unlabelled
 from drlhash_jax.retrieval import (
     Cut,
     QueryMetrics,
     RankedQueries,
     asymmetric_queries,
-    count_unlabelled,
     evaluate_queries,
     mean_over_counted,
     ndcg_at_n,
-    precision_at_recall,
     precision_at_recall_levels,
     precision_by_radius,
     precision_recall_by_rank,
@@ -29,6 +28,7 @@ from drlhash_jax.retrieval import (
     reproduce_map,
     stable_queries,
 )
+from drlhash_jax.retrieval.curves import precision_at_recall
 from drlhash_jax.types import DistanceCounts
 
 KINDS = ["integer", "multi_hot"]
@@ -295,16 +295,16 @@ BAD_INPUT = {
     "bits": (changed(1, lambda x: x[:, 1:]), "20 bits.*19"),
     "rows of labels": (changed(3, lambda x: x[1:]), "90 rows of codes but 89 rows of labels"),
     "kinds of labels": (changed(2, lambda x: np.ones((len(x), 3), int)), "do not fit"),
-    "signs": (changed(1, lambda x: 2 * x - 1), "database codes must be 0 or 1, found -1"),
-    "two": (changed(0, lambda x: replace(x, (3, 4), 2)), "query codes must be 0 or 1, found 2"),
-    "logits": (changed(0, lambda x: x + 0.25), "query codes must be 0 or 1, found"),
-    "NaN code": (changed(1, lambda x: replace(x, (0, 0), math.nan)), "database codes contain NaN"),
-    "text": (changed(0, lambda x: x.astype(str)), "query codes have dtype"),
-    "no queries": (lambda data: (data[0][:0], data[1], data[2][:0], data[3]), r"query codes have shape \(0, 20\)"),
-    "no database": (lambda data: (data[0], data[1][:0], data[2], data[3][:0]), "database codes have shape"),
-    "flat codes": (changed(0, lambda x: x[:, 0]), "query codes have shape"),
-    "float classes": (changed(2, lambda x: x + 0.5), "query labels have dtype float64"),
-    "three axes": (changed(3, lambda x: np.zeros((len(x), 2, 2))), "database labels have shape"),
+    "three values": (changed(1, lambda x: replace(x, (0, 0), -1)), "database codes: -1, 0 and 1 occur"),
+    "two": (changed(0, lambda x: replace(x, (3, 4), 2)), "query codes: 2 in row 3 is not binary"),
+    "logits": (changed(0, lambda x: x + 0.25), "query codes: .* in row 0 is not binary"),
+    "NaN code": (changed(1, lambda x: replace(x, (0, 0), math.nan)), "database codes: NaN in row 0"),
+    "text": (changed(0, lambda x: x.astype(str)), "query codes: values of type .* are not numbers"),
+    "no queries": (lambda data: (data[0][:0], data[1], data[2][:0], data[3]), r"query codes: shape \(0, 20\)"),
+    "no database": (lambda data: (data[0], data[1][:0], data[2], data[3][:0]), "database codes: shape"),
+    "flat codes": (changed(0, lambda x: x[:, 0]), "query codes: shape"),
+    "float classes": (changed(2, lambda x: x + 0.5), "query labels: .*.5 in row 0 is not a class number"),
+    "three axes": (changed(3, lambda x: np.zeros((len(x), 2, 2))), "database labels: shape"),
 }
 
 
@@ -325,7 +325,10 @@ def test_refuses_bad_input(name):
 
 @pytest.mark.parametrize(
     "labels, message",
-    [(np.full((NUM_ROWS, 2), 0.5), "found 0.5"), (np.full((NUM_ROWS, 2), math.nan), "database labels contain NaN")],
+    [
+        (np.full((NUM_ROWS, 2), 0.5), "database labels: 0.5 in row 0; multi-hot"),
+        (np.full((NUM_ROWS, 2), math.nan), "database labels: NaN in row 0"),
+    ],
 )
 def test_refuses_labels_that_are_no_labels(labels, message):
     query, database, *_ = make_data("integer")

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from drlhash_jax.report.curves import panel_axes
-from drlhash_jax.report.style import save_figure, series_style, styled_figure
-from drlhash_jax.retrieval import bit_correlation
+from drlhash_jax.codes import bit_correlation
+from drlhash_jax.figures.curves import panel_axes
+from drlhash_jax.figures.style import FigureFiles, Theme, Values, save_figure, series_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def _check_codes(codes: np.ndarray) -> None:
@@ -26,14 +27,32 @@ def mean_off_diagonal(correlation: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _frame(axes: "Axes") -> None:
+def _frame(axes: "Axes", theme: Theme) -> None:
     """A frame all around, and no grid: positions mean nothing or are marked otherwise."""
     axes.grid(False)
     for spine in axes.spines.values():
-        spine.set(visible=True, color="0.6")
+        spine.set(visible=True, color=theme.reference)
 
 
-def plot_bit_correlation(stem: Path, panels: Mapping[str, np.ndarray]) -> tuple[Path, Path, Path]:
+def _paint_correlation(figure: "Figure", theme: Theme, maps: Mapping[str, np.ndarray], columns: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    titles = [f"{title}\nmean {mean_off_diagonal(each):.3f}" for title, each in maps.items()]
+    all_axes = panel_axes(figure, titles, columns)
+    for place, (axes, correlation) in enumerate(zip(all_axes, maps.values())):
+        _frame(axes, theme)
+        axes.patch.set(hatch="////", facecolor=theme.paper, edgecolor=theme.reference)
+        # Lightness of this colour map rises steadily, also in grey.
+        image = axes.imshow(np.abs(correlation), cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set_xlabel("bit")
+        if place % columns == 0:
+            axes.set_ylabel("bit")
+    figure.colorbar(image, ax=all_axes, label="|correlation|", shrink=0.8)
+
+
+def plot_bit_correlation(stem: Path, panels: Mapping[str, np.ndarray]) -> FigureFiles:
     """Absolute correlation of bits as a map, dark for none; bits that never change are hatched.
 
     A bit and its negation repeat each other as two equal bits do, so the sign is not drawn. The CSV has it.
@@ -43,7 +62,7 @@ def plot_bit_correlation(stem: Path, panels: Mapping[str, np.ndarray]) -> tuple[
       panels: title -> codes {0, 1} ``[N, K]``.
 
     Returns:
-      Paths of the PDF, the PNG and the CSV.
+      FigureFiles.
 
     Raises:
       ValueError: no panels, or not codes.
@@ -55,25 +74,10 @@ def plot_bit_correlation(stem: Path, panels: Mapping[str, np.ndarray]) -> tuple[
     maps = {title: bit_correlation(np.asarray(codes)) for title, codes in panels.items()}
     # Four stand in a square.
     columns = 2 if len(maps) == 4 else min(3, len(maps))
-    lines = -(-len(maps) // columns)
-    titles = [f"{title}\nmean {mean_off_diagonal(each):.3f}" for title, each in maps.items()]
-    with styled_figure(2.6 * columns + 0.8, 2.9 * lines) as figure:
-        from matplotlib.ticker import MaxNLocator
-
-        all_axes = panel_axes(figure, titles, columns)
-        for place, (axes, correlation) in enumerate(zip(all_axes, maps.values())):
-            _frame(axes)
-            axes.patch.set(hatch="////", facecolor="white", edgecolor="0.6")
-            # Lightness of this colour map rises steadily, also in grey.
-            image = axes.imshow(np.abs(correlation), cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_locator(MaxNLocator(5, integer=True))
-            axes.set_xlabel("bit")
-            if place % columns == 0:
-                axes.set_ylabel("bit")
-        figure.colorbar(image, ax=all_axes, label="|correlation|", shrink=0.8)
-        rows = [(title, i, j, each[i, j]) for title, each in maps.items() for i in range(len(each)) for j in range(i)]
-        return save_figure(figure, stem, ("panel", "bit", "other bit", "correlation"), rows)
+    rows = [(title, i, j, each[i, j]) for title, each in maps.items() for i in range(len(each)) for j in range(i)]
+    size = 2.6 * columns + 0.8, 2.9 * -(-len(maps) // columns)
+    paint = lambda figure, theme: _paint_correlation(figure, theme, maps, columns)
+    return save_figure(stem, size, paint, Values(("panel", "bit", "other bit", "correlation"), rows))
 
 
 def embed_codes(codes: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -100,9 +104,7 @@ def embed_codes(codes: np.ndarray, seed: int = 0) -> np.ndarray:
     return TSNE(perplexity=perplexity, random_state=seed).fit_transform(codes.astype(np.float32))
 
 
-def plot_tsne(
-    stem: Path, codes: np.ndarray, labels: np.ndarray, classes: Sequence[str], seed: int = 0
-) -> tuple[Path, Path, Path]:
+def plot_tsne(stem: Path, codes: np.ndarray, labels: np.ndarray, classes: Sequence[str], seed: int = 0) -> FigureFiles:
     """Codes in the plane by t-SNE, a colour and a marker for each class.
 
     Args:
@@ -113,7 +115,7 @@ def plot_tsne(
       seed: of the optimisation.
 
     Returns:
-      Paths of the PDF, the PNG and the CSV.
+      FigureFiles.
 
     Raises:
       ValueError: as in `embed_codes`, or labels that do not fit.
@@ -122,16 +124,17 @@ def plot_tsne(
     if labels.shape != (len(codes),) or np.any(labels < 0) or np.any(labels >= len(classes)):
         raise ValueError(f"labels must be [{len(codes)}] places in {len(classes)} classes, not {list(labels.shape)}")
     points = embed_codes(np.asarray(codes), seed)
-    with styled_figure(5.2, 4.2) as figure:
+
+    def paint(figure: "Figure", theme: Theme) -> None:
         axes = figure.subplots()
         for place, name in enumerate(classes):
             x, y = points[labels == place].T
-            style = series_style(place)
-            area = style["markersize"] ** 2
-            look = {"color": style["color"], "marker": style["marker"], "edgecolors": "white"}
-            axes.scatter(x, y, s=area, linewidths=0.4, label=name, **look)
-        _frame(axes)
+            style = series_style(place, theme)
+            look = {"color": style["color"], "marker": style["marker"], "edgecolors": theme.paper}
+            axes.scatter(x, y, s=style["markersize"] ** 2, linewidths=0.4, label=name, **look)
+        _frame(axes, theme)
         axes.set(xticks=[], yticks=[])
         figure.legend(loc="outside right center", markerscale=1.4, handlelength=1)
-        rows = [(classes[label], *point) for label, point in zip(labels.tolist(), points)]
-        return save_figure(figure, stem, ("class", "x", "y"), rows)
+
+    rows = [(classes[label], *point) for label, point in zip(labels.tolist(), points)]
+    return save_figure(stem, (5.2, 4.2), paint, Values(("class", "x", "y"), rows))

@@ -5,9 +5,9 @@ import csv
 import numpy as np
 import pytest
 
-from drlhash_jax.report import embed_codes, plot_bit_correlation, plot_tsne
-from drlhash_jax.report.code_maps import mean_off_diagonal
-from drlhash_jax.retrieval import bit_correlation
+from drlhash_jax.codes import bit_correlation
+from drlhash_jax.figures import plot_bit_correlation, plot_tsne
+from drlhash_jax.figures.code_maps import embed_codes, mean_off_diagonal
 
 
 def test_golden_correlation():
@@ -37,7 +37,7 @@ def test_correlation_map(tmp_path):
     codes = np.random.default_rng(0).integers(0, 2, (20, 3))
     codes[:, 2] = 1
     paths = plot_bit_correlation(tmp_path / "map", {"all": codes, "first two": codes[:, :2]})
-    with open(paths[2], newline="", encoding="utf-8") as file:
+    with open(paths.csv, newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     # One row a pair, signed; nothing where a bit never changes.
     value = f"{bit_correlation(codes)[1, 0]:.9g}"
@@ -64,7 +64,7 @@ def grouped_codes():
 def test_tsne_keeps_groups_together(tmp_path):
     codes, labels = grouped_codes()
     paths = plot_tsne(tmp_path / "tsne", codes, labels, ["a", "b", "c"], seed=1)
-    with open(paths[2], newline="", encoding="utf-8") as file:
+    with open(paths.csv, newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     assert header == ["class", "x", "y"] and [row[0] for row in rows] == [*"aaaaaaaabbbbbbbbcccccccc"]
     points = np.array([row[1:] for row in rows], float)

@@ -1,13 +1,12 @@
 """The parts that every figure goes through."""
 
-import builtins
+import sys
 
 import numpy as np
 import pytest
 
 from drlhash_jax.errors import UserError
-from drlhash_jax.report import Series, plot_map_bits
-from drlhash_jax.report.style import write_csv
+from drlhash_jax.figures import Series, plot_map_bits, write_csv
 
 
 def test_golden_csv(tmp_path):
@@ -26,13 +25,6 @@ def test_csv_gives_float32_back(seed, tmp_path):
 
 
 def test_without_matplotlib(tmp_path, monkeypatch):
-    real_import = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UserError, match=r"figures need the package matplotlib: pip install 'drlhash-jax\[report\]'"):
         plot_map_bits(tmp_path / "x", {"A": {"b": Series([1], [2])}})

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from drlhash_jax.report import Retrieval, choose_examples, plot_copies, plot_retrievals
+from drlhash_jax.figures import Retrieval, choose_examples, plot_retrievals
 
 # Distances of query 0 to the four rows: 0, 1, 2, 3; of query 1: 3, 2, 1, 0; of query 2: 1, 0, 1, 2.
 DATABASE = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 1, 1]])
@@ -17,8 +17,10 @@ def test_golden_choice():
     # Of the two nearest rows query 0 has one right (rows 0, 1), query 1 both (3, 2), query 2 none (1 and, before the
     # equally near row 2, row 0).
     good, bad = choose_examples(QUERIES, DATABASE, relevant, 1, 1, top=2)
-    assert (good[0], good[1].tolist(), good[2].tolist(), good[3]) == (1, [3, 2], [0, 1], True)
-    assert (bad[0], bad[1].tolist(), bad[2].tolist(), bad[3]) == (2, [1, 0], [0, 1], False)
+    assert (good.query, good.found.tolist(), good.distances.tolist(), good.good) == (1, [3, 2], [0, 1], True)
+    assert (bad.query, bad.found.tolist(), bad.distances.tolist(), bad.good) == (2, [1, 0], [0, 1], False)
+    # Row 2 is as near to query 2 as row 0 is; nothing else is as near to query 1 as row 2.
+    assert (good.equally_near, bad.equally_near) == (0, 1)
     # In order of hits, then of queries.
     assert [query for query, *_ in choose_examples(QUERIES, DATABASE, relevant, 3, 0, top=2)] == [1, 0, 2]
     assert [query for query, *_ in choose_examples(QUERIES, DATABASE, relevant, 0, 3, top=2)] == [2, 0, 1]
@@ -27,7 +29,7 @@ def test_golden_choice():
 def test_queries_that_have_nothing_to_find_are_no_bad_examples():
     relevant = np.array([[1, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 1]], bool)
     (bad,) = choose_examples(QUERIES, DATABASE, relevant, 0, 1, top=2)
-    assert bad[0] == 0
+    assert bad.query == 0
     with pytest.raises(ValueError, match="2 good and 1 bad examples of 2 rows need more than 2 queries"):
         choose_examples(QUERIES, DATABASE, relevant, 2, 1, top=2)
     with pytest.raises(ValueError, match="and 4 rows"):
@@ -47,15 +49,16 @@ def test_choice_against_sorted_tuples(seed):
         hits.append((sum(relevant[query, row] for row in ranked[:5]), query, ranked[:5]))
     expected = sorted(hits, key=lambda each: (-each[0], each[1]))[:2] + sorted(hits)[:2]
     chosen = choose_examples(queries, database, relevant, 2, 2)
-    assert [(query, rows.tolist()) for query, rows, _, _ in chosen] == [(query, rows) for _, query, rows in expected]
+    assert [(query, rows.tolist()) for query, rows, *_ in chosen] == [(query, rows) for _, query, rows in expected]
 
 
 def image(level, shape=(6, 8, 3)):
     return np.full(shape, level, np.uint8)
 
 
-def example(title="MS-COCO\ngood", relevant=(True, False)):
-    return Retrieval(title, image(10), [image(20), image(30, (5, 5, 1))], relevant, [0, 4], ["q.jpg", "a.jpg", "b.jpg"])
+def example(title="MS-COCO\ngood", relevant=(True, False), equally_near=0):
+    names = ["q.jpg", "a.jpg", "b.jpg"]
+    return Retrieval(title, image(10), [image(20), image(30, (5, 5, 1))], relevant, [0, 4], names, equally_near)
 
 
 def test_retrievals(tmp_path, monkeypatch):
@@ -69,19 +72,20 @@ def test_retrievals(tmp_path, monkeypatch):
         return draw(self, *args, **kwargs)
 
     monkeypatch.setattr(Figure, "savefig", keep)
-    paths = plot_retrievals(tmp_path / "grid", [example(), example("MS-COCO\nbad", (False, False))])
-    # Signs, not colours alone: the query has none.
-    assert signs == [[], ["✓"], ["✗"], [], ["✗"], ["✗"]]
-    with open(paths[2], newline="", encoding="utf-8") as file:
+    examples = [example(), example("MS-COCO\nbad", (False, False), 1234)]
+    paths = plot_retrievals(tmp_path / "grid", examples)
+    # Signs, not colours alone: the query has none. Beyond the last column, what is as near as it.
+    assert signs == [[], ["✓"], ["✗"], [], [], ["✗"], ["✗"], ["1,234 more\nat distance 4"]]
+    with open(paths.csv, newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows == [
-        ["row", "query", "rank", "found", "distance", "relevant"],
-        ["MS-COCO\ngood", "q.jpg", "1", "a.jpg", "0", "1"],
-        ["MS-COCO\ngood", "q.jpg", "2", "b.jpg", "4", "0"],
-        ["MS-COCO\nbad", "q.jpg", "1", "a.jpg", "0", "0"],
-        ["MS-COCO\nbad", "q.jpg", "2", "b.jpg", "4", "0"],
+        ["row", "query", "rank", "found", "distance", "relevant", "more at this distance"],
+        ["MS-COCO\ngood", "q.jpg", "1", "a.jpg", "0", "1", "0"],
+        ["MS-COCO\ngood", "q.jpg", "2", "b.jpg", "4", "0", "0"],
+        ["MS-COCO\nbad", "q.jpg", "1", "a.jpg", "0", "0", "0"],
+        ["MS-COCO\nbad", "q.jpg", "2", "b.jpg", "4", "0", "1234"],
     ]
-    again = plot_retrievals(tmp_path / "again", [example(), example("MS-COCO\nbad", (False, False))])
+    again = plot_retrievals(tmp_path / "again", examples)
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
 
 
@@ -98,11 +102,3 @@ def test_retrievals(tmp_path, monkeypatch):
 def test_bad_examples(examples, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         plot_retrievals(tmp_path / "grid", examples)
-
-
-def test_copies(tmp_path):
-    copies = {"original": image(10), "jpeg 10": image(11), "blur 4": image(12)}
-    paths = plot_copies(tmp_path / "copies", copies, {"jpeg 10": "distance 3"}, columns=2)
-    assert paths[2].read_text() == "copy,note\noriginal,\njpeg 10,distance 3\nblur 4,\n"
-    with pytest.raises(ValueError, match="at least one image"):
-        plot_copies(tmp_path / "copies", {}, {})
