@@ -1,4 +1,4 @@
-"""Stage 3: one reward against plain NumPy counting, updates a second, and the reward's share of the time.
+"""Stage 3: one reward against plain NumPy counting, updates per second, and the reward's share of the time.
 
     python -m benchmarks.ppo --workdir=runs/c10
 
@@ -15,8 +15,8 @@ from absl import app, flags
 
 from benchmarks.field_loop import counting_map
 from benchmarks.timing import describe_machine, first_call, interleaved
-from drlhash_jax import bit_selection, data, retrieval
-from drlhash_jax.codes import load_codes
+from drlhash_jax import bit_selection, data
+from drlhash_jax.codes import load_codes, pack_distinct
 from drlhash_jax.files import read_arrays
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/c10", "A finished run of configs/cifar10_features.py.")
@@ -61,7 +61,7 @@ def compare_reward(sample, env: bit_selection.EnvParams) -> None:
 
 
 def time_updates(env: bit_selection.EnvParams) -> None:
-    """Prints updates a second and the share of the time that goes into rewards."""
+    """Prints updates per second and the share of the time that goes into rewards."""
     settings = bit_selection.PPOSettings()
     key = jax.random.key(0)
     new_state = lambda: bit_selection.init_state(key, env, NUM_SELECTED, settings)
@@ -86,7 +86,7 @@ def main(_) -> None:
     sample = reward_sample(Path(_WORKDIR.value))
     query, database, query_labels, database_labels = sample
     env = bit_selection.EnvParams(
-        retrieval.pack_distinct(query, query_labels), retrieval.pack_distinct(database, database_labels), POOL_BITS
+        pack_distinct(query, query_labels), pack_distinct(database, database_labels), POOL_BITS
     )
     compare_reward(sample, env)
     time_updates(env)

@@ -16,7 +16,7 @@ from drlhash_jax.encoders import ENCODERS, EncoderSettings, hashable_options
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import METHODS, Ingredients, Method
 from drlhash_jax.parallel import WRAPPERS
-from drlhash_jax.settings import Settings, near, setting
+from drlhash_jax.settings import Settings, near, setting, shown
 from drlhash_jax.training import TrainingSettings
 
 LAST_STAGES = ("target_codes", "encoder", "selection")
@@ -94,14 +94,10 @@ class RunConfig(NamedTuple):
 
     @property
     def reward_codes(self) -> str:
-        """Which codes the reward looks at: "crossfit", "holdout" or "fitted"."""
-        if self.reward.codes != "auto":
-            return self.reward.codes
+        """Which codes the reward looks at, see `RewardSettings.choose_codes`."""
         method = self.make_method(self.run.pool_bits)
-        if method.shared_bits:
-            return "crossfit"
-        # Where nothing is trained, no row is fitted.
-        return "holdout" if any(phase.num_epochs for phase in method.phases) else "fitted"
+        fits_rows = any(phase.num_epochs for phase in method.phases)
+        return self.reward.choose_codes(self.run.method, shared_bits=method.shared_bits, fits_rows=fits_rows)
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -183,10 +179,8 @@ def _check_together(config: RunConfig) -> None:
     names = [phase.name for phase in config.make_method(run.pool_bits).phases]
     if run.last_stage == "target_codes" and "target_codes" not in names:
         raise UserError(f"last_stage=target_codes: method={run.method} has no such stage; use encoder or selection")
-    if config.reward_codes == "crossfit" and not config.make_method(run.pool_bits).shared_bits:
-        raise UserError(
-            f"reward.codes=crossfit: bits of method={run.method} mean something else in every fold; use holdout"
-        )
+    # Refuses codes that the method cannot have.
+    _ = config.reward_codes
     steps = config.ppo.num_envs * min(run.bits)
     if steps < config.ppo.num_minibatches:
         raise UserError(f"ppo.num_minibatches={config.ppo.num_minibatches}: an update has only {steps} steps")
@@ -197,8 +191,9 @@ def _check_lengths(run: RunSettings) -> None:
         raise UserError("bits is empty: give the code lengths to select, e.g. --config.bits=16,32")
     for bits in run.bits:
         if isinstance(bits, bool) or not isinstance(bits, int) or not 0 < bits <= run.pool_bits:
-            shown = str(bits)[:20]
-            raise UserError(f"bits={shown}: a selected length must be an integer from 1 to pool_bits={run.pool_bits}")
+            raise UserError(
+                f"bits={shown(bits)}: a selected length must be an integer from 1 to pool_bits={run.pool_bits}"
+            )
     if len(set(run.bits)) < len(run.bits):
         raise UserError(f"bits={','.join(map(str, run.bits))}: each length once")
 

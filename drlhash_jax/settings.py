@@ -12,6 +12,8 @@ from typing import Any, Self
 
 from drlhash_jax.errors import UserError
 
+_MOST_SHOWN = 40
+
 
 def setting(
     default: Any,
@@ -56,18 +58,25 @@ def check_value(name: str, value: Any, field: dataclasses.Field) -> None:
         return
     if not _fits(value, field.default):
         kind = "int" if field.default is None else type(field.default).__name__
-        raise UserError(f"{name}={value!r}: must be of type {kind}")
+        raise UserError(f"{name}={shown(value)}: must be of type {kind}")
     if facts["choices"] is not None and value not in facts["choices"]:
-        raise UserError(f"{name}={value}: choose one of {', '.join(facts['choices'])}{near(value, facts['choices'])}")
+        raise UserError(
+            f"{name}={shown(value)}: choose one of {', '.join(facts['choices'])}{near(value, facts['choices'])}"
+        )
     least, most = facts["least"], facts["most"]
     if least is None and most is None:
         return
     low, high = -math.inf if least is None else least, math.inf if most is None else most
     # False for NaN as well.
     if not (low <= value <= high and math.isfinite(value)):
-        shown = f"{str(value)[:20]}..." if len(str(value)) > 24 else value
         allowed = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-        raise UserError(f"{name}={shown}: must be a number {allowed}")
+        raise UserError(f"{name}={shown(value)}: must be a number {allowed}")
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: on one line, and cut where it is long."""
+    text = value if isinstance(value, str) and value.isprintable() else repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def near(word: str, known: Sequence[str]) -> str:
@@ -110,7 +119,7 @@ class Settings:
         """
         given = {}
         for field in dataclasses.fields(cls):
-            value = values[field.name] if field.name in values else field.default
+            value = values.get(field.name, field.default)
             absent = field.metadata["zero_is_none"] and value == 0 and not isinstance(value, bool)
             given[field.name] = None if absent else tuple(value) if isinstance(value, list) else value
         return cls(**given).checked(prefix)

@@ -17,7 +17,8 @@ from trainings import code_batch, code_state, encoder_phase
 
 from drlhash_jax import codes as codes_room
 from drlhash_jax import encoders, parallel, retrieval, target_codes, training
-from drlhash_jax.bit_selection import ActorCritic, EnvParams, PPOSettings, init_state, ppo
+from drlhash_jax.bit_selection import EnvParams, PPOSettings, init_state, ppo
+from drlhash_jax.bit_selection.actor_critic import ActorCritic
 from drlhash_jax.training import gradient as gradient_room
 from drlhash_jax.training.augment import random_views
 from drlhash_jax.training.feeds import Resident
@@ -137,9 +138,7 @@ def images(arrays, *, axis_name):
     spec = encoders.InputSpec(jnp.zeros(1), jnp.ones(1), "images")
     sizes = Sizes(batch_size=8, num_batches=2, num_steps=2, chunk=2, in_loop=True, num_classes=1)
     fixed = jnp.asarray(2), jax.random.key(9), feed, spec
-    state, metrics = take_steps(
-        state, {"loss": jnp.zeros(2)}, *fixed, phase=phase, sizes=sizes, axis_name=axis_name
-    )
+    state, metrics = take_steps(state, {"loss": jnp.zeros(2)}, *fixed, phase=phase, sizes=sizes, axis_name=axis_name)
     return {"images losses": metrics["loss"], "images params": state.params}
 
 
@@ -151,9 +150,9 @@ def stage_3(arrays, axis_name):
     batches = ppo._minibatches(jax.random.key(6), episodes, advantages, returns, 2, axis_name)
     batch = jax.tree.map(lambda x: x[0], batches)
     shared = {"network": NETWORK, "settings": SETTINGS, "axis_name": axis_name}
-    aux, gradient = ppo.loss_and_gradient(state.params, batch, **shared)
+    aux, gradient = ppo.loss_and_gradient(state.params, batch, SETTINGS.entropy_cost, **shared)
     stepped = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient)
-    again, _ = ppo.loss_and_gradient(stepped, batch, **shared)
+    again, _ = ppo.loss_and_gradient(stepped, batch, SETTINGS.entropy_cost, **shared)
     _, metrics = ppo.update(
         jax.random.key(7), state, env, num_selected=NUM_SELECTED, settings=SETTINGS, axis_name=axis_name
     )
@@ -182,7 +181,9 @@ def evaluation(arrays, axis_name):
 def everything(arrays, *, axis_name):
     """All of the above."""
     return functools.reduce(
-        lambda out, part: out | part(arrays, axis_name), [stage_2, pairs, stage_3, evaluation], stage_1(arrays, axis_name)
+        lambda out, part: out | part(arrays, axis_name),
+        [stage_2, pairs, stage_3, evaluation],
+        stage_1(arrays, axis_name),
     )
 
 

@@ -78,7 +78,7 @@ def test_two_processes_share_a_run(tmp_path):
     single = run([sys.executable, "-m", "drlhash_jax.main"], "one")
     printed, _ = finish([several, single])
     assert printed.count("written:") == 1
-    assert len(json.loads((tmp_path / "two/run.json").read_text())["devices"]) == 2
+    assert len(json.loads((tmp_path / "two/run.json").read_text())["sessions"][-1]["devices"]) == 2
     rows = [json.loads((tmp_path / folder / "metrics.json").read_text())["results"] for folder in ("one", "two")]
     assert rows[0][0]["map"] == pytest.approx(rows[1][0]["map"], abs=0.01)
     # Again: the second process has no file to read, and is told by the first that all is done.

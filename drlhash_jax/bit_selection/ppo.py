@@ -1,7 +1,7 @@
 """Proximal policy optimisation over bit-selection episodes, all on the device (thesis Alg. 3).
 
-Rollout, reward and update are one jitted program: `train_chunk` scans over updates. The missing settings of the thesis
-come from the bit-selection method that it builds on, see `PPOSettings`.
+Episodes, rewards and updates are one compiled program: `train_chunk` scans over updates. The thesis leaves most
+settings open; the defaults of `PPOSettings` are those that found the highest rewards on three pools.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from flax import struct
 
 from drlhash_jax import parallel
 from drlhash_jax.bit_selection.actor_critic import ActorCritic, masked_policy
-from drlhash_jax.bit_selection.environment import EnvParams, action_mask, mask_of, reset, select, subset_reward
+from drlhash_jax.bit_selection.environment import EnvParams, mask_of, reset, step, subset_reward
 from drlhash_jax.bit_selection.returns import generalized_advantage
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.types import Array
@@ -26,17 +26,21 @@ class PPOSettings(Settings):
     """Settings of the PPO selector."""
 
     num_updates: int = setting(188, "policy updates; one costs num_envs + 1 rewards", least=1, most=1_000_000)
-    num_envs: int = setting(16, "E, episodes an update, on all devices together", least=1, most=65_536)
+    num_envs: int = setting(16, "E, episodes per update, on all devices together", least=1, most=65_536)
     num_epochs: int = setting(8, "passes over the episodes of an update", least=1, most=1_000)
     num_minibatches: int = setting(4, "minibatches per pass", least=1, most=65_536)
-    learning_rate: float = setting(1e-3, "of Adam, falling linearly to 0", least=0.0, most=1e3)
-    clip_epsilon: float = setting(0.2, "bound on the change of the probability ratio", least=0.0, most=1e3)
+    learning_rate: float = setting(
+        1e-3, "of Adam in the first update; falls linearly to 0, update by update", least=0.0, most=10.0
+    )
+    clip_epsilon: float = setting(0.2, "bound on the change of the probability ratio", least=0.0, most=100.0)
     discount: float = setting(1.0, "gamma", least=0.0, most=1.0)
     gae_lambda: float = setting(0.9, "lambda of the generalised advantage", least=0.0, most=1.0)
-    entropy_cost: float = setting(0.05, "weight of the entropy bonus, falling linearly to 0", least=0.0, most=1e3)
+    entropy_cost: float = setting(
+        0.05, "weight of the entropy bonus in the first update; falls like learning_rate", least=0.0, most=1e3
+    )
     value_cost: float = setting(0.5, "weight of the value loss", least=0.0, most=1e3)
     target_kl: float = setting(0.1, "KL from the old policy that ends an update's passes", least=0.0, most=1e9)
-    max_gradient_norm: float = setting(0.5, "norm to which gradients are clipped", least=0.0, most=1e9)
+    max_gradient_norm: float = setting(0.5, "norm to which gradients are clipped", least=1e-6, most=1e9)
 
 
 class Episodes(NamedTuple):
@@ -67,6 +71,34 @@ class Minibatch(NamedTuple):
     returns: Array
 
 
+class Losses(NamedTuple):
+    """Parts of the loss of a minibatch; float32 scalars.
+
+    Attributes:
+      policy: clipped surrogate.
+      value: half the mean squared error of the critic.
+      entropy: of the policy, mean over steps.
+      kl: from the policy that acted to this one, by the estimator mean((ratio - 1) - log ratio), never negative.
+    """
+
+    policy: Array
+    value: Array
+    entropy: Array
+    kl: Array
+
+
+class Rates(NamedTuple):
+    """What falls linearly from its setting in the first update to 0 after the last; float32 scalars.
+
+    Attributes:
+      learning_rate: of Adam.
+      entropy_cost: weight of the entropy bonus.
+    """
+
+    learning_rate: Array
+    entropy_cost: Array
+
+
 class UpdateMetrics(NamedTuple):
     """What one update reports; float32 scalars, ``[U]`` when scanned.
 
@@ -75,10 +107,10 @@ class UpdateMetrics(NamedTuple):
       max_reward: the best of them.
       mode_reward: of the most probable episode after the update.
       best_reward: the best of all rewards so far.
-      entropy: of the policy, mean over steps.
-      kl: from the old policy to the new, at the last minibatch that was used.
-      policy_loss: last minibatch.
-      value_loss: last minibatch.
+      entropy: of the policy, mean over the steps of the last minibatch that was learnt from.
+      kl: from the policy that acted to the new one, on that minibatch.
+      policy_loss: on that minibatch.
+      value_loss: on that minibatch.
     """
 
     mean_reward: Array
@@ -100,8 +132,8 @@ class PPOState:
       params: of the actor-critic.
       opt_state: of the optimiser.
       reward_mean: float32 scalar, of the first update's episodes.
-      reward_std: float32 scalar, likewise. Rewards of random subsets differ in the second decimal, so the critic
-        learns them as standard scores; in the raw unit its gradients would drown.
+      reward_std: float32 scalar, of the same episodes. Rewards of random subsets differ in the second decimal, so the
+        critic learns them as standard scores; in the raw unit its gradients would drown.
       best_reward: float32 scalar, best reward of any episode, sampled or most probable.
       best_order: int32 ``[p]``, its actions.
     """
@@ -116,15 +148,32 @@ class PPOState:
 
 
 def _optimizer(settings: PPOSettings) -> optax.GradientTransformation:
-    num_steps = settings.num_updates * settings.num_epochs * settings.num_minibatches
-    schedule = optax.linear_schedule(settings.learning_rate, 0.0, num_steps)
-    return optax.chain(optax.clip_by_global_norm(settings.max_gradient_norm), optax.adam(schedule, eps=1e-5))
+    """Clipping and Adam's direction; the learning rate is applied apart, since it follows the number of the update."""
+    return optax.chain(optax.clip_by_global_norm(settings.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
+
+
+def rates_of(update: Array, settings: PPOSettings) -> Rates:
+    """Rates of update u = 0 .. U - 1: the share 1 - u/U of their settings.
+
+    By the number of the update, not by that of the optimiser's steps: those are fewer where `target_kl` ends the passes
+    early, and a schedule over all that could have been would stop far above 0.
+
+    Args:
+      update: int32 scalar, u.
+      settings: PPOSettings.
+
+    Returns:
+      Rates.
+    """
+    remaining = 1.0 - update / settings.num_updates
+    return Rates(settings.learning_rate * remaining, settings.entropy_cost * remaining)
 
 
 def init_state(key: Array, env: EnvParams, num_selected: int, settings: PPOSettings) -> PPOState:
     """The state before the first update; the key is consumed."""
     network = ActorCritic(env.pool_bits)
-    params = network.init(key, reset(env).selected)["params"]
+    _, first = reset(env, num_selected=num_selected)
+    params = network.init(key, first.observation)["params"]
     return PPOState(
         update=jnp.zeros((), jnp.int32),
         params=params,
@@ -141,8 +190,7 @@ def rollout(
 ) -> Episodes:
     """Plays one episode in each environment with actions sampled from the policy.
 
-    All episodes end together, so the reward is computed once, after the last step. Each device plays its share of the
-    environments; an episode does not depend on the number of devices.
+    Each device plays its share of the environments; an episode does not depend on the number of devices.
 
     Args:
       key: PRNG key, consumed.
@@ -156,36 +204,37 @@ def rollout(
       Episodes of all environments, on every device.
     """
     network = ActorCritic(env.pool_bits)
-    start = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), reset(env))
-    states = parallel.local_rows(start, axis_name)
+    start = reset(env, num_selected=num_selected)
+    start = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), start)
+    step_all = jax.vmap(functools.partial(step, env, num_selected=num_selected))
 
-    def play(states, step_key):
-        logits, values = network.apply({"params": params}, states.selected)
-        legal = jax.vmap(action_mask, in_axes=(0, None))(states, num_selected)
-        policy = masked_policy(logits, legal)
+    def play(carry, step_key):
+        states, seen = carry
+        logits, values = network.apply({"params": params}, seen.observation)
+        policy = masked_policy(logits, seen.action_mask)
         # What policy.sample does, with noise drawn for all environments: each has its own whatever the device count.
         noise = parallel.local_rows(jax.random.gumbel(step_key, (num_envs, env.pool_bits)), axis_name)
         actions = jnp.argmax(policy.logits + noise, axis=-1).astype(jnp.int32)
-        after = jax.vmap(select, in_axes=(0, 0, None))(states, actions, num_selected)
-        return after, (states.selected, actions, policy.log_prob(actions), values)
+        states, after = step_all(states, actions)
+        return (states, after), (seen.observation, actions, policy.log_prob(actions), values)
 
-    states, (selected, actions, log_probs, values) = jax.lax.scan(play, states, jax.random.split(key, num_selected))
-    # A loop over environments, not a vmap: one histogram at a time stays in cache.
-    rewards = jax.lax.map(lambda mask: subset_reward(env, mask), states.selected)
-    rewards = parallel.gather_rows(rewards, axis_name)
-    return Episodes(*parallel.gather_rows((selected, actions, log_probs, values), axis_name, axis=1), rewards)
+    keys = jax.random.split(key, num_selected)
+    (_, last), steps = jax.lax.scan(play, parallel.local_rows(start, axis_name), keys)
+    # All episodes have p steps and end together, so the last step has the reward of each.
+    return Episodes(*parallel.gather_rows(steps, axis_name, axis=1), parallel.gather_rows(last.reward, axis_name))
 
 
 def mode_order(params: dict, env: EnvParams, num_selected: int) -> Array:
     """The policy's most probable action at every step: int32 ``[p]``."""
     network = ActorCritic(env.pool_bits)
 
-    def play(state, _):
-        logits = network.apply({"params": params}, state.selected).logits
-        action = masked_policy(logits, action_mask(state, num_selected)).mode()
-        return select(state, action, num_selected), action
+    def play(carry, _):
+        state, seen = carry
+        logits = network.apply({"params": params}, seen.observation).logits
+        action = masked_policy(logits, seen.action_mask).mode()
+        return step(env, state, action, num_selected=num_selected), action
 
-    _, order = jax.lax.scan(play, reset(env), length=num_selected)
+    _, order = jax.lax.scan(play, reset(env, num_selected=num_selected), length=num_selected)
     return order
 
 
@@ -213,19 +262,19 @@ def advantages_and_returns(episodes: Episodes, scores: Array, settings: PPOSetti
 
 
 def ppo_loss(
-    params: dict, batch: Minibatch, *, network: ActorCritic, settings: PPOSettings
-) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+    params: dict, batch: Minibatch, entropy_cost: Array, *, network: ActorCritic, settings: PPOSettings
+) -> tuple[Array, Losses]:
     """Clipped surrogate, value and entropy losses (Schulman et al. 2017, Eq. 7 and 9).
 
     Args:
       params: of the actor-critic.
       batch: Minibatch of M steps.
+      entropy_cost: float32 scalar, weight of the entropy bonus in this update.
       network: the actor-critic.
       settings: PPOSettings.
 
     Returns:
-      The loss, and (policy loss, value loss, entropy, KL from the old policy); float32 scalars. The KL is the
-      estimator mean((ratio - 1) - log ratio), which is never negative.
+      The loss, float32 scalar, and its parts.
     """
     logits, values = network.apply({"params": params}, batch.selected)
     # A step was taken from every one of these states, so no episode is over and every unselected bit is legal.
@@ -233,34 +282,44 @@ def ppo_loss(
     log_ratio = policy.log_prob(batch.actions) - batch.log_probs
     ratio = jnp.exp(log_ratio)
     clipped = jnp.clip(ratio, 1 - settings.clip_epsilon, 1 + settings.clip_epsilon)
-    policy_loss = -jnp.mean(jnp.minimum(ratio * batch.advantages, clipped * batch.advantages))
-    value_loss = 0.5 * jnp.mean(jnp.square(values - batch.returns))
-    entropy = jnp.mean(policy.entropy())
-    kl = jnp.mean(ratio - 1.0 - log_ratio)
-    loss = policy_loss + settings.value_cost * value_loss - settings.entropy_cost * entropy
-    return loss, (policy_loss, value_loss, entropy, kl)
+    losses = Losses(
+        policy=-jnp.mean(jnp.minimum(ratio * batch.advantages, clipped * batch.advantages)),
+        value=0.5 * jnp.mean(jnp.square(values - batch.returns)),
+        entropy=jnp.mean(policy.entropy()),
+        kl=jnp.mean(ratio - 1.0 - log_ratio),
+    )
+    return losses.policy + settings.value_cost * losses.value - entropy_cost * losses.entropy, losses
 
 
 def loss_and_gradient(
-    params: dict, batch: Minibatch, *, network: ActorCritic, settings: PPOSettings, axis_name: str | None = None
-) -> tuple[tuple[Array, Array, Array, Array], dict]:
+    params: dict,
+    batch: Minibatch,
+    entropy_cost: Array,
+    *,
+    network: ActorCritic,
+    settings: PPOSettings,
+    axis_name: str | None = None,
+) -> tuple[Losses, dict]:
     """Parts of a minibatch's loss, and the gradient of the whole; the same on all devices, whatever their number.
 
     Args:
       params: of the actor-critic.
       batch: Minibatch, this device's equal share of its steps.
+      entropy_cost: float32 scalar, see `ppo_loss`.
       network: the actor-critic.
       settings: PPOSettings.
       axis_name: axis of the devices; None for one.
 
     Returns:
-      (policy loss, value loss, entropy, KL), float32 scalars, and the gradient.
+      Losses and the gradient.
     """
     loss = functools.partial(ppo_loss, network=network, settings=settings)
-    (_, aux), gradient = jax.value_and_grad(loss, has_aux=True)(parallel.vary(params, axis_name), batch)
+    (_, losses), gradient = jax.value_and_grad(loss, has_aux=True)(
+        parallel.vary(params, axis_name), batch, entropy_cost
+    )
     num_shards = parallel.num_shards(axis_name)
     # Shares are equal, so the mean over all steps is the mean of the devices' means.
-    return jax.tree.map(lambda x: x / num_shards, parallel.total((aux, gradient), axis_name))
+    return jax.tree.map(lambda x: x / num_shards, parallel.total((losses, gradient), axis_name))
 
 
 def _minibatches(
@@ -295,24 +354,25 @@ def _learn(
     advantages: Array,
     returns: Array,
     *,
-    network: ActorCritic,
+    rates: Rates,
     settings: PPOSettings,
     axis_name: str | None,
-) -> tuple[dict, tuple, tuple[Array, Array, Array, Array]]:
-    """The passes over one update's steps: new parameters, optimiser state and (policy loss, value loss, entropy, KL).
+) -> tuple[dict, tuple, Losses]:
+    """The passes over one update's steps: new parameters, optimiser state, and the last Losses that were learnt from.
 
     Once the KL of a minibatch, mean over all devices, exceeds the limit, nothing changes any more.
     """
     optimizer = _optimizer(settings)
+    static = {"network": ActorCritic(episodes.selected.shape[-1]), "settings": settings, "axis_name": axis_name}
 
     def learn(carry, batch):
         params, opt_state, stopped, last = carry
-        aux, gradient = loss_and_gradient(params, batch, network=network, settings=settings, axis_name=axis_name)
-        stopped |= aux[3] > settings.target_kl
-        updates, next_opt_state = optimizer.update(gradient, opt_state, params)
-        stepped = (optax.apply_updates(params, updates), next_opt_state, aux)
+        losses, gradient = loss_and_gradient(params, batch, rates.entropy_cost, **static)
+        stopped |= losses.kl > settings.target_kl
+        direction, next_opt_state = optimizer.update(gradient, opt_state)
+        moved = jax.tree.map(lambda p, d: p - rates.learning_rate * d, params, direction)
         params, opt_state, last = jax.tree.map(
-            lambda new, old: jnp.where(stopped, old, new), stepped, (params, opt_state, last)
+            lambda new, old: jnp.where(stopped, old, new), (moved, next_opt_state, losses), (params, opt_state, last)
         )
         return (params, opt_state, stopped, last), None
 
@@ -320,9 +380,18 @@ def _learn(
         batches = _minibatches(epoch_key, episodes, advantages, returns, settings.num_minibatches, axis_name)
         return jax.lax.scan(learn, carry, batches)
 
-    carry = state.params, state.opt_state, jnp.zeros((), bool), (jnp.zeros(()),) * 4
+    carry = state.params, state.opt_state, jnp.zeros((), bool), Losses(*(jnp.zeros(()),) * 4)
     (params, opt_state, _, last), _ = jax.lax.scan(epoch, carry, epoch_keys)
     return params, opt_state, last
+
+
+def _reward_unit(state: PPOState, rewards: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation of the first update's rewards, from which all later ones are measured."""
+    first = state.update == 0
+    mean = jnp.where(first, jnp.mean(rewards), state.reward_mean)
+    # One environment has no spread: a hundredth of the reward stands in for it.
+    spread = jnp.maximum(jnp.std(rewards), 0.01 * jnp.abs(mean) + 1e-6)
+    return mean, jnp.where(first, spread, state.reward_std)
 
 
 def update(
@@ -342,7 +411,7 @@ def update(
     Args:
       key: PRNG key, consumed.
       state: PPOState, the same on all devices.
-      env: EnvParams, likewise.
+      env: EnvParams, the same on all devices.
       num_selected: p.
       settings: PPOSettings; environments and steps of a minibatch divide by the number of devices.
       axis_name: axis of the devices; None for one.
@@ -352,17 +421,11 @@ def update(
     """
     rollout_key, *epoch_keys = jax.random.split(key, settings.num_epochs + 1)
     episodes = rollout(rollout_key, state.params, env, num_selected, settings.num_envs, axis_name)
-    first = state.update == 0
-    reward_mean = jnp.where(first, jnp.mean(episodes.rewards), state.reward_mean)
-    # One environment has no spread: a hundredth of the reward stands in for it.
-    spread = jnp.maximum(jnp.std(episodes.rewards), 0.01 * jnp.abs(reward_mean) + 1e-6)
-    reward_std = jnp.where(first, spread, state.reward_std)
+    reward_mean, reward_std = _reward_unit(state, episodes.rewards)
     scores = (episodes.rewards - reward_mean) / reward_std
     steps = episodes, *advantages_and_returns(episodes, scores, settings)
-    remaining = 1.0 - state.update / settings.num_updates
-    annealed = settings.replace(entropy_cost=settings.entropy_cost * remaining)
-    shared = {"network": ActorCritic(env.pool_bits), "settings": annealed, "axis_name": axis_name}
-    params, opt_state, (policy_loss, value_loss, entropy, kl) = _learn(jnp.stack(epoch_keys), state, *steps, **shared)
+    shared = {"rates": rates_of(state.update, settings), "settings": settings, "axis_name": axis_name}
+    params, opt_state, losses = _learn(jnp.stack(epoch_keys), state, *steps, **shared)
     best_reward, best_order = state.best_reward, state.best_order
     top = jnp.argmax(episodes.rewards)
     mode = mode_order(params, env, num_selected)
@@ -370,18 +433,17 @@ def update(
     for reward, order in ((episodes.rewards[top], episodes.actions[:, top]), (mode_reward, mode)):
         best_order = jnp.where(reward > best_reward, order, best_order)
         best_reward = jnp.maximum(reward, best_reward)
-    next_state = PPOState(state.update + 1, params, opt_state, reward_mean, reward_std, best_reward, best_order)
     metrics = UpdateMetrics(
         mean_reward=jnp.mean(episodes.rewards),
         max_reward=episodes.rewards[top],
         mode_reward=mode_reward,
         best_reward=best_reward,
-        entropy=entropy,
-        kl=kl,
-        policy_loss=policy_loss,
-        value_loss=value_loss,
+        entropy=losses.entropy,
+        kl=losses.kl,
+        policy_loss=losses.policy,
+        value_loss=losses.value,
     )
-    return next_state, metrics
+    return PPOState(state.update + 1, params, opt_state, reward_mean, reward_std, best_reward, best_order), metrics
 
 
 def update_repeatedly(

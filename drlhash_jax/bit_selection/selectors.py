@@ -1,9 +1,10 @@
-"""Ways to choose p of k bits, all behind one signature: ``(key, env, num_selected, ...) -> BitSelection``.
+"""Ways to choose p of k bits, and the one record of each that configuration, pipeline and report read.
 
-Every selector but first-p and entropy is judged by the number of rewards that it computes.
+Every selector is judged by the mAP of what it chose and by the number of rewards that it computed for that.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import numpy as np
 from drlhash_jax import parallel
 from drlhash_jax.bit_selection import ppo
 from drlhash_jax.bit_selection.environment import EnvParams, mask_of, subset_reward
+from drlhash_jax.training.loop import run_chunks
 from drlhash_jax.types import NO_CHECKPOINT, Array, BitSelection, Checkpoint
 
 
@@ -22,7 +24,7 @@ def order_reward(env: EnvParams, order: Array) -> Array:
 
 
 def select_first(key: Array, env: EnvParams, num_selected: int) -> BitSelection:
-    """The first p bits, as they come out of stage 1; the key is unused."""
+    """The first p bits, as they come out of the encoder; the key is unused."""
     order = jnp.arange(num_selected, dtype=jnp.int32)
     return BitSelection(order, order_reward(env, order), 1)
 
@@ -33,18 +35,15 @@ def select_random(key: Array, env: EnvParams, num_selected: int) -> BitSelection
     return BitSelection(order, order_reward(env, order), 1)
 
 
-def bit_entropy(env: EnvParams) -> Array:
-    """Entropy in bits of each pool bit over the reward's database: float32 ``[k]``."""
-    place = jnp.arange(env.pool_bits)
-    bits = (env.database.codes[:, place // 32] >> (31 - place % 32).astype(jnp.uint32)[None]) & 1
-    weights = env.database.weights[:, None]
-    ones = jnp.sum(bits.astype(jnp.int32) * weights, axis=0) / jnp.sum(weights)
-    return (jax.scipy.special.entr(ones) + jax.scipy.special.entr(1.0 - ones)) / jnp.log(2.0)
-
-
 def select_by_entropy(key: Array, env: EnvParams, num_selected: int) -> BitSelection:
-    """The p bits of largest entropy; the key is unused."""
-    order = jnp.argsort(-bit_entropy(env), stable=True)[:num_selected].astype(jnp.int32)
+    """The p bits of largest entropy over the reward's database, of equal ones the earlier; the key is unused."""
+    words, weights = np.asarray(env.database.codes), np.asarray(env.database.weights, np.int64)
+    bits = np.unpackbits(words.astype(">u4").view(np.uint8), axis=1, count=env.pool_bits)
+    ones = weights @ bits
+    # The entropy rises with the rarer value's count. Counts are exact: 1,993 ones and 2,007 ones of 4,000 are equal,
+    # while their entropies in floating point are not.
+    rarer = np.minimum(ones, weights.sum() - ones)
+    order = jnp.asarray(np.argsort(-rarer, kind="stable")[:num_selected].astype(np.int32))
     return BitSelection(order, order_reward(env, order), 1)
 
 
@@ -98,7 +97,7 @@ def select_best_of_random(
 
 
 def updates_per_call(num_updates: int) -> int:
-    """Updates in one call of the jitted program: the largest divisor up to 10, so that all calls are alike."""
+    """Updates in one call of the compiled program: the largest divisor up to 10, so that all calls are alike."""
     return max(size for size in range(1, 11) if num_updates % size == 0)
 
 
@@ -118,38 +117,117 @@ def select_ppo(
       env: EnvParams.
       num_selected: p.
       settings: PPOSettings.
-      on_call: called after each call of the jitted program with the number of updates done so far and the
-        UpdateMetrics ``[U]`` of that call.
+      on_call: called after each call of the compiled program with the number of updates done so far and the
+        UpdateMetrics ``[U]`` of that call, arrays of NumPy.
       devices: that share environments, minibatches and queries, see `ppo.update`; None for the default device.
-      checkpoint: asked likewise, see `Checkpoint`.
+      checkpoint: asked after each call of the compiled program, see `Checkpoint`.
 
     Returns:
       BitSelection.
 
     Raises:
-      FloatingPointError: a loss stopped being a finite number.
+      FloatingPointError: a reward or a loss stopped being a finite number.
     """
     init_key, train_key = jax.random.split(key)
     state = ppo.init_state(init_key, env, num_selected, settings)
     key_data, state = checkpoint.restore((jax.random.key_data(train_key), state))
     train_key = jax.random.wrap_key_data(jnp.asarray(key_data))
     state, env = parallel.replicate((state, env), devices)
-    first = int(parallel.fetch(state.update, devices))
     size = updates_per_call(settings.num_updates)
-    static = {"num_selected": num_selected, "num_updates": size, "settings": settings, "devices": devices}
-    for done in range(first + size, settings.num_updates + 1, size):
+
+    def advance(state: ppo.PPOState, position: int, stop: int) -> tuple[ppo.PPOState, Mapping[str, np.ndarray]]:
+        static = {"num_selected": num_selected, "num_updates": size, "settings": settings, "devices": devices}
         state, metrics = ppo.train_chunk(train_key, state, env, **static)
-        metrics = jax.tree.map(np.asarray, parallel.fetch(metrics, devices))
-        _check_finite(metrics, done - size)
-        on_call(done, metrics)
-        checkpoint.offer(done, (key_data, state))
+        return state, jax.tree.map(np.asarray, parallel.fetch(metrics, devices))._asdict()
+
+    state = run_chunks(
+        advance,
+        state,
+        position=int(parallel.fetch(state.update, devices)),
+        total=settings.num_updates,
+        next_stop=lambda position: position + size,
+        describe=lambda update: f"in update {update}, last minibatch",
+        report=lambda done, metrics: on_call(done, ppo.UpdateMetrics(**metrics)),
+        offer=lambda done, state: checkpoint.offer(done, (key_data, state)),
+    )
     best = parallel.fetch((state.best_order, state.best_reward), devices)
     return BitSelection(*best, settings.num_updates * (settings.num_envs + 1))
 
 
-def _check_finite(metrics: ppo.UpdateMetrics, first: int) -> None:
-    """Raises FloatingPointError for the first update with a number that is none."""
-    for name, values in metrics._asdict().items():
-        bad = np.flatnonzero(~np.isfinite(values))
-        if bad.size:
-            raise FloatingPointError(f"{name} is {values[bad[0]]} in update {first + bad[0]}, last minibatch")
+class SelectorTools(NamedTuple):
+    """What a selector may use beside its key, the environment and p.
+
+    Attributes:
+      settings: PPOSettings, which also say how many subsets `best_of_random` draws: as many as PPO plays episodes.
+      devices: that share the work; None for the default device.
+      on_call: of a selector with `Selector.num_steps`: called now and then with the number of steps done and the
+        UpdateMetrics of those since the last call, see `select_ppo`.
+      checkpoint: of such a selector, too; the others take seconds, and start again where they are interrupted.
+    """
+
+    settings: ppo.PPOSettings
+    devices: parallel.Devices | None = None
+    on_call: Callable[[int, ppo.UpdateMetrics], None] = lambda done, metrics: None
+    checkpoint: Checkpoint = NO_CHECKPOINT
+
+
+class Selector(NamedTuple):
+    """One way to choose bits.
+
+    Attributes:
+      label: for tables and figures.
+      meaning: the bits that it takes, to be read after the label.
+      select: (key, EnvParams, p, SelectorTools) -> BitSelection. The environment holds the pool's codes and the reward.
+      has_draws: whether it is a matter of chance alone, so that one result says little: it is run several times with
+        different keys, and its row is the mean with the standard deviation.
+      needs_reward: whether the choice depends on the reward. Without it the reward is computed once, to be told.
+      num_steps: PPOSettings -> number of steps that it reports while it runs; None for one that reports none.
+    """
+
+    label: str
+    meaning: str
+    select: Callable[[Array, EnvParams, int, SelectorTools], BitSelection]
+    has_draws: bool = False
+    needs_reward: bool = True
+    num_steps: Callable[[ppo.PPOSettings], int] | None = None
+
+
+def _run_ppo(key: Array, env: EnvParams, num_selected: int, tools: SelectorTools) -> BitSelection:
+    return select_ppo(key, env, num_selected, tools.settings, tools.on_call, tools.devices, tools.checkpoint)
+
+
+def _run_best_of_random(key: Array, env: EnvParams, num_selected: int, tools: SelectorTools) -> BitSelection:
+    num_draws = tools.settings.num_updates * tools.settings.num_envs
+    return select_best_of_random(key, env, num_selected, num_draws, tools.devices)
+
+
+# In the order of the rows of a result.
+SELECTORS: dict[str, Selector] = {
+    "ppo": Selector(
+        "PPO", "the best that the policy has played", _run_ppo, num_steps=lambda settings: settings.num_updates
+    ),
+    "greedy": Selector(
+        "greedy",
+        "one after another, the bit that raises the reward most",
+        lambda key, env, p, tools: select_greedy(key, env, p, tools.devices),
+    ),
+    "entropy": Selector(
+        "entropy",
+        "those that split the rows most evenly",
+        lambda key, env, p, tools: select_by_entropy(key, env, p),
+        needs_reward=False,
+    ),
+    "random": Selector(
+        "random",
+        "drawn by chance",
+        lambda key, env, p, tools: select_random(key, env, p),
+        has_draws=True,
+        needs_reward=False,
+    ),
+    "first": Selector(
+        "first p", "the first ones", lambda key, env, p, tools: select_first(key, env, p), needs_reward=False
+    ),
+    "best_of_random": Selector(
+        "best of N", "the random choice of highest reward, among as many as PPO plays episodes", _run_best_of_random
+    ),
+}

@@ -78,6 +78,7 @@ def run() -> None:
     import jax
 
     from drlhash_jax import terminal
+    from drlhash_jax.bit_selection import SELECTORS
     from drlhash_jax.pipeline import train_and_evaluate
 
     flag = flags.FLAGS["config"]
@@ -92,8 +93,8 @@ def run() -> None:
     if jax.process_index() != 0:
         return
     if rows:
-        terminal.print_table(terminal.results_table(rows))
-        print(*terminal.legend_lines(rows), *terminal.difference_lines(rows), sep="\n")
+        terminal.print_table(terminal.results_table(rows, SELECTORS))
+        print(*terminal.legend_lines(rows, SELECTORS), *terminal.difference_lines(rows, SELECTORS), sep="\n")
     written = sorted(path for path in Path(workdir).iterdir() if not path.name.startswith("."))
     print("written:", *(f"  {path}{'/' if path.is_dir() else ''}" for path in written), sep="\n")
     if rows:

@@ -73,7 +73,9 @@ def published_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shape[axis] for axis in np.argsort(_TRANSPOSES[len(shape)]))
 
 
-def published_names(published: Published, encoder: nn.Module, image_size: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+def published_names(
+    published: Published, encoder: nn.Module, image_size: int
+) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Where each parameter of an encoder is found in a published file.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from drlhash_jax.encoders.registry import ENCODERS
 from drlhash_jax.errors import UserError
-from drlhash_jax.settings import Settings, near, setting
+from drlhash_jax.settings import Settings, near, setting, shown
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 # Of a layer.
@@ -20,12 +20,14 @@ class EncoderSettings(Settings):
 
     name: str = setting("compact", "name of the encoder", choices=tuple(ENCODERS))
     weights: str = setting("", "file of published weights to start from, or imagenet for those that come as a package")
-    compute_dtype: str = setting(
-        "float32", "of activations; parameters and logits are float32", choices=COMPUTE_DTYPES
-    )
+    compute_dtype: str = setting("float32", "of activations; parameters and logits are float32", choices=COMPUTE_DTYPES)
     options: tuple[tuple[str, Any], ...] = setting((), "attributes of the encoder's class, e.g. hidden of mlp")
     image_size: int | None = setting(
-        None, "side in pixels that images are resized to; 0 leaves them as they are", least=1, most=4_096, zero_is_none=True
+        None,
+        "side in pixels that images are resized to; 0 leaves them as they are",
+        least=1,
+        most=4_096,
+        zero_is_none=True,
     )
     crop_size: int | None = setting(
         None,
@@ -74,8 +76,9 @@ def _check_option(name: str, value: Any, default: Any) -> None:
     else:
         fits = all(isinstance(each, int | float) and math.isfinite(each) and 0 <= each < 1 for each in values)
     if not fits or isinstance(value, tuple) != isinstance(default, tuple):
-        shown = f"{str(value)[:40]}"
-        raise UserError(f"{name}={shown}: must be like {default}, widths from 1 to {_MOST_WIDTH}, rates from 0 to below 1")
+        raise UserError(
+            f"{name}={shown(value)}: must be like {default}, widths from 1 to {_MOST_WIDTH}, rates from 0 to below 1"
+        )
 
 
 def hashable_options(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

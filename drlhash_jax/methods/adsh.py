@@ -104,7 +104,9 @@ def update_codes(codes: Array, outputs: Array, sampled: Array, kept: Asymmetric,
     u = outputs[sampled]
     sampled_labels = kept.labels[sampled]
     similar = _by_blocks(lambda block: _similar(block, sampled_labels) @ u, kept.labels)
-    wanted = num_bits * ((1.0 + kept.ratio) * similar - kept.ratio * jnp.sum(u, axis=0, keepdims=True)) + gamma * outputs
+    wanted = (
+        num_bits * ((1.0 + kept.ratio) * similar - kept.ratio * jnp.sum(u, axis=0, keepdims=True)) + gamma * outputs
+    )
     gram = u.T @ u
 
     def sweep(bit: Array, codes: Array) -> Array:

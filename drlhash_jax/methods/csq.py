@@ -98,6 +98,9 @@ def make(given: Ingredients) -> Method:
         return central + given.settings.quantisation_weight * quantisation
 
     keep_centres = lambda key, begin: {"codes": begin.before["codes"]}
-    phases = _centres_phase(given.num_bits), gradient_phase(given.encoder, given.training, loss, init_extra=keep_centres)
+    phases = (
+        _centres_phase(given.num_bits),
+        gradient_phase(given.encoder, given.training, loss, init_extra=keep_centres),
+    )
     logits = lambda params, x: given.encoder.apply({"params": params}, x, train=False)
     return Method(phases, logits, shared_bits=True)

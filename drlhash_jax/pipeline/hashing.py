@@ -38,9 +38,7 @@ def _title(phase: Phase) -> str:
     return phase.name.replace("_", " ")
 
 
-def _run_stage(
-    run: Run, name: str, title: str, phase: Phase, compute: Callable[..., dict[str, Any]]
-) -> dict[str, Any]:
+def _run_stage(run: Run, name: str, title: str, phase: Phase, compute: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     """A stage of the run: a training with its bar; returns nested dictionaries of arrays."""
 
     def compute_arrays(checkpoint: Checkpoint) -> dict[str, np.ndarray]:

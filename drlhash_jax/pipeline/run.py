@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -129,5 +129,3 @@ def follow_epochs(
         progress.update(epoch + 1, ", ".join(shown))
 
     return on_epoch
-
-

@@ -15,7 +15,7 @@ from drlhash_jax.pipeline import artefacts
 from drlhash_jax.pipeline.hashing import Hashed, before_last_phase, hash_split
 from drlhash_jax.pipeline.load import load_run
 from drlhash_jax.pipeline.run import Run, hold_out_rows, stage_names
-from drlhash_jax.pipeline.selection import make_reward, reward_codes, select_bits
+from drlhash_jax.pipeline.selection import make_reward, select_bits
 
 
 def _encoder_row(run: Run, role: str, hashed: Hashed) -> dict:
@@ -24,8 +24,7 @@ def _encoder_row(run: Run, role: str, hashed: Hashed) -> dict:
 
 def _select_and_measure(run: Run, pool: Hashed) -> list[dict]:
     """Selects at every length: the result rows. Writes the selections and the pool."""
-    codes, numbers = reward_codes(run, pool)
-    env = make_reward(run, codes, run.train_labels[numbers])
+    env, codes = make_reward(run, pool)
     selections = {bits: select_bits(run, env, bits) for bits in run.config.run.bits}
     orders = {
         bits: {name: found["order"][0].tolist() for name, found in by_selector.items()}

@@ -15,7 +15,6 @@ from drlhash_jax.methods import Method
 from drlhash_jax.runs.model_files import read_model
 from drlhash_jax.training import encode_codes
 
-
 # Of images of no given size.
 _ANY_SIDE = 32
 
@@ -53,8 +52,11 @@ def _check_parameters(model: Model, folder: str | Path) -> None:
     try:
         logits = jax.eval_shape(model.method.logits, model.params, jax.ShapeDtypeStruct(shape, jnp.float32))
     except (FlaxError, KeyError, TypeError, ValueError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{folder} is not a saved model: its parameters do not fit its description ({reason})") from error
+        reason = str(error).splitlines()[0].split(" (http")[0]
+        raise UserError(
+            f"{folder} is not a saved model: its parameters do not fit its description of {model.num_bits} bits "
+            f"({reason})"
+        ) from error
     if logits.shape[1] != model.num_bits:
         raise UserError(
             f"{folder} is not a saved model: model.json has {model.num_bits} bits, params.safetensors {logits.shape[1]}"

@@ -108,9 +108,7 @@ def _similarity_loss(z: Array, data: LabelData, settings: TargetCodeSettings, ax
         members = parallel.local_rows(data.members, axis_name)
         return exact_similarity_loss(z, members, data.sets, disjoint=data.disjoint, **shared)
     labels = parallel.local_rows(data.sets, axis_name)
-    return blockwise_similarity_loss(
-        z, labels, height=settings.block_height, width=settings.block_width, **shared
-    )
+    return blockwise_similarity_loss(z, labels, height=settings.block_height, width=settings.block_width, **shared)
 
 
 def gradient_step(

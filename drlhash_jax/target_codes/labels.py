@@ -6,13 +6,13 @@ import numpy as np
 
 
 class LabelSets(NamedTuple):
-    """The distinct label sets of a training set, and who has which.
+    """The distinct label sets of a training set, and which row has which.
 
     Attributes:
       members: int32 ``[n]``, number of each row's label set.
-      sets: float32 ``[G, C]`` multi-hot, the distinct sets; a row of zeros is the empty set. For integer labels the
-        columns are the classes that occur.
-      disjoint: whether no two sets share a label, as with one label a row.
+      sets: float32 ``[G, C]`` multi-hot, the distinct sets; a row of zeros is the empty set. For integer labels, only
+        the classes that occur have a column.
+      disjoint: whether no two sets share a label, as when every row has one label.
     """
 
     members: np.ndarray
@@ -43,7 +43,7 @@ def find_label_sets(labels: np.ndarray) -> LabelSets:
     labels = np.asarray(labels)
     if labels.ndim == 1:
         values, members = np.unique(np.maximum(labels.astype(np.int64), -1), return_inverse=True)
-        # A column for each class that occurs, whatever its number.
+        # Only classes that occur get a column: a class number of a billion costs nothing.
         sets = np.eye(len(values), dtype=np.float32)[:, values >= 0]
         return LabelSets(members.astype(np.int32), sets, True)
     packed = np.ascontiguousarray(np.packbits(labels != 0, axis=1))

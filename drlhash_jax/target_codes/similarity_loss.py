@@ -9,8 +9,8 @@ With relaxed codes Z = tanh(V) and S = 2 min(Y Y^T, 1) - 1,
     ||Z Z^T - K S||^2 = ||Z^T Z||^2 - 2 K <S, Z Z^T> + n^2 K^2,
 
 and needs no n x n matrix: rows of one label set g share their row of S, so <S, Z Z^T> = <S_G, M M^T> with the sums
-M_g of Z over the set. For disjoint sets (one label a row) S_G = 2 I - 1 1^T and the cost is linear in n; otherwise it
-is quadratic in the number of distinct sets only. Neither ever holds S.
+M_g of Z over the set. For disjoint sets (every row has one label) S_G = 2 I - 1 1^T and the cost is linear in n;
+otherwise it is quadratic in the number of distinct sets only. Neither ever holds S.
 
 Several devices divide the rows of Z: an argument ``axis_name`` names their axis, z and its labels are then this
 device's rows, and the loss is the same on all devices. Rows are filled up to a multiple of the number of devices with
@@ -176,6 +176,41 @@ def _disjoint_similarity(sums: Array, sets: Array) -> Array:
 _MATMUL_SETS = 128
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _scatter_sums(z: Array, members: Array, num_sets: int) -> Array:
+    """Sums of rows over label sets, by a scatter.
+
+    A float32 scatter adds one row after the other: with 900,000 rows of .9 in one set the sum is off by .7 %, and the
+    loss, a small difference of large terms, by 8 %. So entries become fixed-point numbers of two int32 parts, few
+    enough bits each for the sums not to overflow. Sums of integers are exact, in any order.
+
+    Args:
+      z: float32 ``[n, K]`` in [-1, 1].
+      members: int32 ``[n]``, number of each row's label set; rows with num_sets or more belong to none.
+      num_sets: G, static.
+
+    Returns:
+      float32 ``[G, K]``; an entry of z counts with an error of 2^-22 at most up to a million rows.
+    """
+    num_bits = 30 - (z.shape[0] - 1).bit_length()
+    total = lambda part: jax.ops.segment_sum(part.astype(jnp.int32), members, num_segments=num_sets).astype(z.dtype)
+    scaled = z * 2.0**num_bits
+    high = jnp.round(scaled)
+    low = jnp.round((scaled - high) * 2.0 ** (num_bits + 1))
+    return (total(high) + total(low) * 2.0 ** -(num_bits + 1)) * 2.0**-num_bits
+
+
+def _scatter_sums_forward(z, members, num_sets):
+    return _scatter_sums(z, members, num_sets), members
+
+
+def _scatter_sums_backward(num_sets, members, cotangent):
+    return jnp.take(cotangent, members, axis=0, mode="fill", fill_value=0.0), None
+
+
+_scatter_sums.defvjp(_scatter_sums_forward, _scatter_sums_backward)
+
+
 def exact_similarity_loss(
     z: Array,
     members: Array,
@@ -207,7 +242,7 @@ def exact_similarity_loss(
     if num_sets <= _MATMUL_SETS:
         sums = jax.nn.one_hot(members, num_sets, dtype=z.dtype, axis=0) @ z
     else:
-        sums = jax.ops.segment_sum(z, members, num_segments=num_sets)
+        sums = _scatter_sums(z, members, num_sets)
     means = parallel.differentiable_total(sums, axis_name) / num_rows
     agreement = (_disjoint_similarity if disjoint else _set_similarity)(means, sets)
     return jnp.sum(gram**2) - 2.0 / num_bits * agreement + 1.0

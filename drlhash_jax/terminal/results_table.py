@@ -6,44 +6,39 @@ Rows are those of metrics.json: `role` is "pool" (all bits of the encoder), "sel
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-# Selector -> its name in the table, and which bits it keeps.
-_SELECTORS = {
-    "ppo": ("PPO", "those that the trained policy chooses"),
-    "greedy": ("greedy", "one after another, the bit that raises the reward most"),
-    "best_of_random": ("best of N", "the random choice of highest reward, among as many as PPO tries"),
-    "entropy": ("entropy", "those that split the rows most evenly"),
-    "random": ("random", "drawn by chance"),
-    "first": ("first p", "the first ones"),
-}
+# Selector -> anything with a label and a meaning, such as the records of `bit_selection.SELECTORS`.
+Selectors = Mapping[str, Any]
 _DIRECT = "trained at p"
 # Standard output that is no terminal.
 _WIDTH = 120
 
 
-def _label(row: dict) -> str:
+def _label(row: dict, selectors: Selectors) -> str:
     if row["role"] == "pool":
         return f"all {row['pool_bits']}"
     if row["role"] == "direct":
         return _DIRECT
-    return _SELECTORS.get(row["selector"], (row["selector"],))[0]
+    return selectors[row["selector"]].label if row["selector"] in selectors else row["selector"]
 
 
-def _place(row: dict) -> int:
-    """Where a row's label stands in the table: the pool, the selectors in the order above, others, direct training."""
+def _place(row: dict, selectors: Selectors) -> int:
+    """Where a row's label stands in the table: the pool, the selectors in their order, others, direct training."""
     if row["role"] != "selected":
-        return -1 if row["role"] == "pool" else len(_SELECTORS) + 1
-    return list(_SELECTORS).index(row["selector"]) if row["selector"] in _SELECTORS else len(_SELECTORS)
+        return -1 if row["role"] == "pool" else len(selectors) + 1
+    return list(selectors).index(row["selector"]) if row["selector"] in selectors else len(selectors)
 
 
-def _labels(rows: Sequence[dict]) -> list[str]:
-    return list(dict.fromkeys(_label(row) for row in sorted(rows, key=_place)))
+def _labels(rows: Sequence[dict], selectors: Selectors) -> list[str]:
+    ordered = sorted(rows, key=lambda row: _place(row, selectors))
+    return list(dict.fromkeys(_label(row, selectors) for row in ordered))
 
 
 def _cell(row: dict | None) -> str:
@@ -55,7 +50,7 @@ def _cell(row: dict | None) -> str:
     return f"{row['map']:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
-def results_table(rows: Sequence[dict]) -> Table:
+def results_table(rows: Sequence[dict], selectors: Selectors) -> Table:
     """Table of mAP with its intervals for the rows of metrics.json."""
     first = rows[0]
     cut = "all" if first["map_at"] is None else first["map_at"]
@@ -65,13 +60,13 @@ def results_table(rows: Sequence[dict]) -> Table:
     lengths = sorted({row["bits"] for row in rows})
     for bits in lengths:
         table.add_column(f"{bits} bits")
-    keyed = {(_label(row), row["bits"]): row for row in rows}
-    for label in _labels(rows):
+    keyed = {(_label(row, selectors), row["bits"]): row for row in rows}
+    for label in _labels(rows, selectors):
         table.add_row(Text(label), *(Text(_cell(keyed.get((label, bits)))) for bits in lengths))
     return table
 
 
-def legend_lines(rows: Sequence[dict]) -> list[str]:
+def legend_lines(rows: Sequence[dict], selectors: Selectors) -> list[str]:
     """What stands in `results_table`, one line per thing."""
     first = rows[0]
     ranks = "all ranks" if first["map_at"] is None else f"the first {first['map_at']} ranks"
@@ -84,17 +79,22 @@ def legend_lines(rows: Sequence[dict]) -> list[str]:
     chosen = any(row["role"] == "selected" for row in rows)
     for row in rows:
         if row["role"] == "pool":
-            lines.append(f"{_label(row)}: every bit" + chosen * "; those below keep p of them, chosen on training rows")
-    meanings = dict(_SELECTORS.values()) | {_DIRECT: "no choice, another encoder with p bits"}
-    return lines + [f"{label}: {meanings[label]}" for label in _labels(rows) if label in meanings]
+            lines.append(
+                f"{_label(row, selectors)}: every bit"
+                + chosen * "; those below keep p of them, chosen on training rows"
+            )
+    meanings = {each.label: each.meaning for each in selectors.values()} | {
+        _DIRECT: "no choice, another encoder with p bits"
+    }
+    return lines + [f"{label}: {meanings[label]}" for label in _labels(rows, selectors) if label in meanings]
 
 
-def _compare(bits: int, rows: Sequence[dict]) -> str:
+def _compare(bits: int, rows: Sequence[dict], selectors: Selectors) -> str:
     """One line about rows that have intervals, two at least."""
     highest, *others = sorted(rows, key=lambda row: -row["map"])
-    apart = [_label(row) for row in others if row["map_interval"][1] < highest["map_interval"][0]]
-    level = [_label(row) for row in others if row["map_interval"][1] >= highest["map_interval"][0]]
-    parts = [f"{bits} bits: {_label(highest)} is highest ({highest['map']:.3f})"]
+    apart = [_label(row, selectors) for row in others if row["map_interval"][1] < highest["map_interval"][0]]
+    level = [_label(row, selectors) for row in others if row["map_interval"][1] >= highest["map_interval"][0]]
+    parts = [f"{bits} bits: {_label(highest, selectors)} is highest ({highest['map']:.3f})"]
     if apart:
         parts.append(f"lower, with intervals apart: {', '.join(apart)}")
     if level:
@@ -102,7 +102,7 @@ def _compare(bits: int, rows: Sequence[dict]) -> str:
     return "; ".join(parts)
 
 
-def difference_lines(rows: Sequence[dict]) -> list[str]:
+def difference_lines(rows: Sequence[dict], selectors: Selectors) -> list[str]:
     """Per length one line that says what differs from the highest mAP and what does not, the pool included.
 
     Two numbers differ here if their 95 % intervals do not overlap. All are about the same queries, so that this is
@@ -113,7 +113,7 @@ def difference_lines(rows: Sequence[dict]) -> list[str]:
     for bits in sorted({row["bits"] for row in known if row["role"] != "pool"}):
         compared = [row for row in known if row["role"] == "pool" or row["bits"] == bits]
         if len(compared) > 1:
-            lines.append(_compare(bits, compared))
+            lines.append(_compare(bits, compared, selectors))
     return lines
 
 

@@ -22,5 +22,8 @@ class TrainingSettings(Settings):
         -1, "pixels off the centre of random views, which are also mirrored; -1 for no augmentation", least=-1, most=512
     )
     resident_mib: int = setting(
-        1024, "training inputs up to this size stay on every device; larger ones are read in batches", least=0, most=2**24
+        1024,
+        "training inputs up to this size stay on every device; larger ones are read in batches",
+        least=0,
+        most=2**24,
     )

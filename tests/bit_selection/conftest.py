@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from drlhash_jax.bit_selection import ActorCritic, EnvParams, PPOSettings
-from drlhash_jax.retrieval import pack_distinct
+from drlhash_jax.bit_selection import EnvParams, PPOSettings
+from drlhash_jax.bit_selection.actor_critic import ActorCritic
+from drlhash_jax.codes import pack_distinct
 
 
 def _relevant(query_label, database_labels):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drlhash_jax.bit_selection import ActorCritic, masked_policy
+from drlhash_jax.bit_selection.actor_critic import ActorCritic, masked_policy
 
 
 def softmax_over_legal(logits, mask):

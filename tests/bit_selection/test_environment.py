@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drlhash_jax.bit_selection import action_mask, mask_of, reset, select, step, subset_reward
+from drlhash_jax.bit_selection import environment, mask_of, subset_reward
+from drlhash_jax.bit_selection.environment import reset, step
 from drlhash_jax.retrieval import mean_average_precision
 
 reward_of = jax.jit(subset_reward)
@@ -14,19 +15,16 @@ plain_map = jax.jit(mean_average_precision)
 
 
 def play_random(env, num_selected, seed, take_step):
-    """One episode of random legal actions: (actions, rewards, dones, states), the first state being the start."""
+    """One episode of random legal actions: (actions, time steps, states), those of the start first."""
     rng = np.random.default_rng(seed)
-    state = reset(env)
-    actions, rewards, dones, states = [], [], [], [state]
+    state, seen = reset(env, num_selected=num_selected)
+    actions, seens, states = [], [seen], [state]
     for _ in range(num_selected):
-        legal = np.flatnonzero(action_mask(state, num_selected))
-        action = int(rng.choice(legal))
-        state, reward, done = take_step(env, state, jnp.int32(action))
-        actions.append(action)
-        rewards.append(float(reward))
-        dones.append(bool(done))
+        actions.append(int(rng.choice(np.flatnonzero(seen.action_mask))))
+        state, seen = take_step(env, state, jnp.int32(actions[-1]))
+        seens.append(seen)
         states.append(state)
-    return actions, rewards, dones, states
+    return actions, seens, states
 
 
 def jitted_step(num_selected):
@@ -37,16 +35,22 @@ def jitted_step(num_selected):
 def test_episode(pool_bits, num_selected, make_data, make_env, reference_map):
     data = make_data(pool_bits, seed=pool_bits)
     env = make_env(data)
-    start = reset(env)
+    start, seen = reset(env, num_selected=num_selected)
     assert start.selected.shape == (pool_bits,) and not start.selected.any() and start.t == 0
+    assert seen.action_mask.all() and seen.reward == 0.0 and not seen.done
     take_step = jitted_step(num_selected)
     for seed in range(2):
-        actions, rewards, dones, states = play_random(env, num_selected, seed, take_step)
+        actions, seens, states = play_random(env, num_selected, seed, take_step)
+        rewards, dones = [float(seen.reward) for seen in seens], [bool(seen.done) for seen in seens]
         assert len(set(actions)) == num_selected
         assert set(np.flatnonzero(states[-1].selected)) == set(actions)
         assert [int(state.t) for state in states] == list(range(num_selected + 1))
-        assert dones == [False] * (num_selected - 1) + [True]
-        assert rewards[:-1] == [0.0] * (num_selected - 1)
+        assert dones == [False] * num_selected + [True]
+        assert rewards[:-1] == [0.0] * num_selected
+        for t, seen in enumerate(seens):
+            assert set(np.flatnonzero(seen.observation)) == set(actions[:t])
+            legal = set(range(pool_bits)) - set(actions[:t]) if t < num_selected else set()
+            assert set(np.flatnonzero(seen.action_mask)) == legal
         query_codes, database_codes, query_labels, database_labels = data
         columns = sorted(actions)
         chosen = query_codes[:, columns], database_codes[:, columns], query_labels, database_labels
@@ -56,35 +60,36 @@ def test_episode(pool_bits, num_selected, make_data, make_env, reference_map):
 
 def test_steps_after_the_end_change_nothing(small_env):
     take_step = jitted_step(2)
-    _, rewards, _, states = play_random(small_env, 2, 0, take_step)
-    assert rewards[-1] > 0
+    _, seens, states = play_random(small_env, 2, 0, take_step)
+    assert seens[-1].reward > 0
     finished = states[-1]
-    assert not action_mask(finished, 2).any()
     for action in range(small_env.pool_bits):
-        state, reward, done = take_step(small_env, finished, jnp.int32(action))
+        state, seen = take_step(small_env, finished, jnp.int32(action))
         chex.assert_trees_all_equal(state, finished)
-        assert reward == 0.0 and done
+        assert seen.reward == 0.0 and seen.done and not seen.action_mask.any()
 
 
 def test_selecting_a_bit_twice_changes_nothing(small_env):
     take_step = jitted_step(3)
-    once = take_step(small_env, reset(small_env), jnp.int32(4)).state
-    assert action_mask(once, 3).tolist() == [True, True, True, True, False, True]
-    twice, reward, done = take_step(small_env, once, jnp.int32(4))
+    start, _ = reset(small_env, num_selected=3)
+    once, seen = take_step(small_env, start, jnp.int32(4))
+    assert seen.action_mask.tolist() == [True, True, True, True, False, True]
+    twice, seen = take_step(small_env, once, jnp.int32(4))
     chex.assert_trees_all_equal(twice, once)
-    assert reward == 0.0 and not done
+    assert seen.reward == 0.0 and not seen.done
     # The last step cannot be cheated either: the same bit p times is not a finished episode.
-    state = reset(small_env)
+    state = start
     for _ in range(5):
-        state, reward, done = take_step(small_env, state, jnp.int32(4))
-    assert state.t == 1 and reward == 0.0 and not done
+        state, seen = take_step(small_env, state, jnp.int32(4))
+    assert state.t == 1 and seen.reward == 0.0 and not seen.done
 
 
 @pytest.mark.parametrize("past_the_end", [0, 1, 1000])
 def test_action_outside_the_pool_changes_nothing(past_the_end, small_env):
-    start = reset(small_env)
-    after = select(start, jnp.int32(small_env.pool_bits + past_the_end), 3)
+    start, _ = reset(small_env, num_selected=3)
+    after, seen = jitted_step(3)(small_env, start, jnp.int32(small_env.pool_bits + past_the_end))
     chex.assert_trees_all_equal(after, start)
+    assert seen.reward == 0.0 and not seen.done
 
 
 def test_all_bits_give_plain_map(make_data, make_env, reference_map):
@@ -139,20 +144,54 @@ def test_vmap_over_environments(small_env):
     num_selected = 2
     take_step = jitted_step(num_selected)
     actions = np.array([[0, 1], [5, 5], [3, 2], [2, 3]])
-    states = jax.tree.map(lambda x: jnp.stack([x] * len(actions)), reset(small_env))
+    start, _ = reset(small_env, num_selected=num_selected)
+    states = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(actions), *x.shape)), start)
     together = jax.jit(jax.vmap(lambda env, s, a: step(env, s, a, num_selected=num_selected), in_axes=(None, 0, 0)))
     for t in range(2):
-        states, rewards, dones = together(small_env, states, jnp.asarray(actions[:, t], jnp.int32))
+        states, seen = together(small_env, states, jnp.asarray(actions[:, t], jnp.int32))
     for row, pair in enumerate(actions):
-        state = reset(small_env)
+        state = start
         for action in pair:
-            state, reward, done = take_step(small_env, state, jnp.int32(action))
+            state, alone = take_step(small_env, state, jnp.int32(action))
         chex.assert_trees_all_equal(jax.tree.map(lambda x, row=row: x[row], states), state)
-        np.testing.assert_allclose(rewards[row], reward, rtol=1e-6)
-        assert dones[row] == done
+        np.testing.assert_allclose(seen.reward[row], alone.reward, rtol=1e-6)
+        assert seen.done[row] == alone.done
     # The order of selection does not matter to the reward, and a repeated bit has not finished.
-    np.testing.assert_allclose(rewards[2], rewards[3], rtol=1e-6)
-    assert not dones[1] and rewards[1] == 0.0
+    np.testing.assert_allclose(seen.reward[2], seen.reward[3], rtol=1e-6)
+    assert not seen.done[1] and seen.reward[1] == 0.0
+
+
+def test_one_state_and_many_actions(small_env):
+    # What is not batched is shared: here the state, so that all episodes end at once.
+    start, _ = reset(small_env, num_selected=1)
+    _, seen = jax.vmap(lambda action: step(small_env, start, action, num_selected=1))(jnp.arange(6))
+    expected = [reward_of(small_env, jnp.arange(6) == bit) for bit in range(6)]
+    np.testing.assert_allclose(seen.reward, expected, rtol=1e-6)
+
+
+def test_environments_that_differ_are_not_stepped_together(small_env):
+    envs = jax.tree.map(lambda x: jnp.stack([x, x]), small_env)
+    start, _ = reset(small_env, num_selected=1)
+    with pytest.raises(NotImplementedError, match="share their EnvParams"):
+        jax.vmap(lambda env: step(env, start, jnp.int32(0), num_selected=1))(envs)
+
+
+def test_rewards_are_computed_only_where_an_episode_ends(small_env, monkeypatch):
+    computed = []
+
+    def counted(params, selected):
+        jax.debug.callback(lambda: computed.append(1))
+        return subset_reward(params, selected)
+
+    monkeypatch.setattr(environment, "subset_reward", counted)
+    start, _ = reset(small_env, num_selected=3)
+    states = jax.tree.map(lambda x: jnp.broadcast_to(x, (4, *x.shape)), start)
+    together = jax.jit(jax.vmap(lambda s, a: step(small_env, s, a, num_selected=3)))
+    for t in range(3):
+        states, seen = together(states, jnp.arange(4, dtype=jnp.int32) + t)
+        jax.effects_barrier()
+        assert len(computed) == (4 if t == 2 else 0)
+    assert (seen.reward > 0).all()
 
 
 def test_step_is_traced_once(small_env):
@@ -163,8 +202,8 @@ def test_step_is_traced_once(small_env):
     def take_step(env, state, action):
         return step(env, state, action, num_selected=3)
 
-    state = reset(small_env)
+    state, _ = reset(small_env, num_selected=3)
     for action in (0, 0, 1, 2, 3, 4):
-        state = take_step(small_env, state, jnp.int32(action)).state
+        state, _ = take_step(small_env, state, jnp.int32(action))
     assert take_step._cache_size() == 1
     assert state.selected.tolist() == [True, True, True, False, False, False]

@@ -1,5 +1,6 @@
 """PPO: its records, its loss against NumPy, its stopping rule, reproducibility, and a pool with a known best set."""
 
+import dataclasses
 import itertools
 from types import SimpleNamespace
 
@@ -10,8 +11,18 @@ import numpy as np
 import pytest
 
 from drlhash_jax import parallel
-from drlhash_jax.bit_selection import ActorCritic, PPOSettings, init_state, mode_order, order_reward, ppo, train_chunk
-from drlhash_jax.bit_selection.ppo import Episodes, Minibatch, advantages_and_returns, ppo_loss, rollout
+from drlhash_jax.bit_selection import PPOSettings, init_state, order_reward, ppo, train_chunk
+from drlhash_jax.bit_selection.actor_critic import ActorCritic
+from drlhash_jax.bit_selection.ppo import (
+    Episodes,
+    Minibatch,
+    advantages_and_returns,
+    mode_order,
+    ppo_loss,
+    rates_of,
+    rollout,
+)
+from drlhash_jax.errors import UserError
 
 
 def log_softmax_over_legal(logits, legal):
@@ -71,7 +82,7 @@ FIXED = SimpleNamespace(apply=lambda given, selected: (given["params"]["logits"]
 
 
 def loss_of(params, batch, settings):
-    return ppo_loss(params, batch, network=FIXED, settings=settings)
+    return ppo_loss(params, batch, settings.entropy_cost, network=FIXED, settings=settings)
 
 
 def one_step(logits, action, old_probability, advantage):
@@ -97,11 +108,11 @@ def test_loss_at_ratio_one():
         advantages=jnp.array([1.0, 3.0]),
         returns=jnp.array([3.0, -1.0]),
     )
-    loss, (policy_loss, value_loss, entropy, kl) = loss_of(params, batch, settings)
-    np.testing.assert_allclose(policy_loss, -2.0, rtol=1e-6)  # -(1 + 3)/2
-    np.testing.assert_allclose(value_loss, 1.25, rtol=1e-6)  # 1/2 * (2^2 + 1^2)/2
-    np.testing.assert_allclose(entropy, np.log(2.0), rtol=1e-6)
-    np.testing.assert_allclose(kl, 0.0, atol=1e-6)
+    loss, losses = loss_of(params, batch, settings)
+    np.testing.assert_allclose(losses.policy, -2.0, rtol=1e-6)  # -(1 + 3)/2
+    np.testing.assert_allclose(losses.value, 1.25, rtol=1e-6)  # 1/2 * (2^2 + 1^2)/2
+    np.testing.assert_allclose(losses.entropy, np.log(2.0), rtol=1e-6)
+    np.testing.assert_allclose(losses.kl, 0.0, atol=1e-6)
     np.testing.assert_allclose(loss, -2.0 + 0.25 * 1.25 - 0.125 * np.log(2.0), rtol=1e-6)
 
 
@@ -117,9 +128,9 @@ def test_loss_at_ratio_one():
 def test_clipping(action, advantage, policy_loss, clipped):
     settings = PPOSettings(clip_epsilon=0.2, value_cost=0.0, entropy_cost=0.0)
     params, batch = one_step([np.log(3.0), 0.0], action, 0.5, advantage)
-    (loss, aux), gradient = jax.value_and_grad(loss_of, has_aux=True)(params, batch, settings)
+    (loss, losses), gradient = jax.value_and_grad(loss_of, has_aux=True)(params, batch, settings)
     np.testing.assert_allclose(loss, policy_loss, rtol=1e-5)
-    np.testing.assert_allclose(aux[0], policy_loss, rtol=1e-5)
+    np.testing.assert_allclose(losses.policy, policy_loss, rtol=1e-5)
     # Unclipped: d(-ratio A)/d logit_j = -ratio A ([j = a] - p_j).
     ratio, probs = (1.5, 0.5)[action], np.array([0.75, 0.25])
     expected = np.zeros(2) if clipped else -ratio * advantage * ((np.arange(2) == action) - probs)
@@ -129,8 +140,8 @@ def test_clipping(action, advantage, policy_loss, clipped):
 
 def test_kl_estimate():
     params, batch = one_step([np.log(3.0), 0.0], 0, 0.5, 1.0)
-    _, (_, _, _, kl) = loss_of(params, batch, PPOSettings())
-    np.testing.assert_allclose(kl, 1.5 - 1 - np.log(1.5), rtol=1e-5)
+    _, losses = loss_of(params, batch, PPOSettings())
+    np.testing.assert_allclose(losses.kl, 1.5 - 1 - np.log(1.5), rtol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -155,9 +166,9 @@ def test_loss_against_loops(seed):
         kl.append(ratio - 1 - (log_probs[actions[m]] - old[m]))
     as32 = lambda x: jnp.asarray(x, jnp.float32)
     batch = Minibatch(jnp.asarray(selected), jnp.asarray(actions), as32(old), as32(advantages), as32(returns))
-    loss, aux = loss_of({"logits": as32(logits), "values": as32(values)}, batch, settings)
+    loss, losses = loss_of({"logits": as32(logits), "values": as32(values)}, batch, settings)
     means = [np.mean(x) for x in (policy, value, entropy, kl)]
-    np.testing.assert_allclose(aux, means, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(losses, means, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(loss, means[0] + 0.7 * means[1] - 0.05 * means[2], rtol=1e-4, atol=1e-5)
 
 
@@ -198,6 +209,48 @@ def test_kl_stop(small_env, small_settings):
     assert 0.005 < moved <= 0.01001
     state, _ = train(0, small_env, settings, [1, 1, 1])
     assert steps_taken(state) == 3
+
+
+def test_rates_fall_to_zero_by_the_number_of_the_update():
+    settings = PPOSettings(num_updates=4, learning_rate=0.5, entropy_cost=2.0)
+    rates = rates_of(jnp.arange(5), settings)
+    np.testing.assert_allclose(rates.learning_rate, [0.5, 0.375, 0.25, 0.125, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(rates.entropy_cost, [2.0, 1.5, 1.0, 0.5, 0.0], rtol=1e-6)
+
+
+def test_the_learning_rate_falls_though_passes_stop_early(small_env, small_settings):
+    # One step per update, see `test_kl_stop`: the optimiser counts a quarter of the steps that could have been. Adam
+    # moves some parameter by its whole rate in its first step, and so tells the rate.
+    settings = small_settings.replace(target_kl=1e-6, learning_rate=0.01)
+    update = jax.jit(lambda state: ppo.update(jax.random.key(1), state, small_env, num_selected=3, settings=settings))
+    moved = []
+    for number in (0, 10, 19, 20):
+        state = init_state(jax.random.key(0), small_env, 3, settings)
+        before = jax.tree.map(np.array, state.params)
+        after, _ = update(state.replace(update=jnp.array(number, jnp.int32), reward_mean=jnp.array(0.4)))
+        moved.append(max(float(np.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (after.params, before)))))
+    np.testing.assert_allclose(moved, [0.01, 0.005, 0.0005, 0.0], rtol=0.02, atol=1e-7)
+
+
+def range_cases():
+    for field in dataclasses.fields(PPOSettings):
+        for value in (float("inf"), -float("inf"), float("nan"), 10**20, -(10**20), -1, "1", None, True):
+            yield field.name, value
+
+
+@pytest.mark.parametrize(("name", "value"), list(range_cases()))
+def test_settings_out_of_range_are_refused(name, value):
+    with pytest.raises(UserError, match=f"ppo.{name}="):
+        PPOSettings.from_config({name: value}, "ppo.")
+
+
+@pytest.mark.parametrize("end", ["least", "most"])
+def test_training_is_finite_at_the_ends_of_every_range(end, small_env, small_settings):
+    sizes = {"num_updates", "num_envs", "num_epochs", "num_minibatches"}
+    floats = [field for field in dataclasses.fields(PPOSettings) if field.name not in sizes]
+    settings = small_settings.replace(**{field.name: float(field.metadata[end]) for field in floats}).checked()
+    _, metrics = train(0, small_env, settings, [2])
+    assert all(np.isfinite(values).all() for values in metrics)
 
 
 def test_same_key_same_result_whatever_the_chunks(small_env, small_settings):

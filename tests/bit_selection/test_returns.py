@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from drlhash_jax.bit_selection import generalized_advantage
+from drlhash_jax.bit_selection.returns import generalized_advantage
 
 
 def random_trajectory(seed, num_steps):

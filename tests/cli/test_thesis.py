@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from drlhash_jax.config import check_config
-from drlhash_jax.encoders import make_encoder
+from drlhash_jax.config import load as load_config
+from drlhash_jax.encoders import ENCODERS, make_encoder
 from drlhash_jax.encoders.pretrained import published_names
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def test_settings(name):
     bits, protocol, encoder, numbers = REPORTED[name]
     module = load(name)
     config = module.get_config()
-    check_config(config)
+    load_config(config)
     assert (config.bits, config.pool_bits, config.data.protocol, config.encoder.name) == (bits, 64, protocol, encoder)
     # Section 4.1.
     assert (config.training.batch_size, config.training.learning_rate, config.training.head_learning_rate) == (
@@ -69,7 +69,7 @@ def write_weights(path):
     """AlexNet's parameters under torchvision's names and of its shapes, drawn at random."""
     rng = np.random.default_rng(0)
     encoder = make_encoder("alexnet", 1)
-    shapes = published_names("alexnet", encoder, 224).values()
+    shapes = published_names(ENCODERS["alexnet"].published, encoder, 224).values()
     np.savez(path, **{name: rng.normal(0, 0.01, shape).astype(np.float32) for name, shape in shapes})
     return path
 
@@ -98,7 +98,7 @@ def test_two_steps_of_the_thesis_on_cifar10(tmp_path):
     assert {row["bits"] for row in results} == {16, 32, 48, 64}
     assert all(0 < row["map"] <= 1 for row in results)
     model = json.loads((workdir / "model/model.json").read_text())
-    assert model["encoder"] == "alexnet" and model["input"]["image_size"] == 224
+    assert model["config"]["encoder"]["name"] == "alexnet" and model["input"]["image_size"] == 224
     assert len(json.loads((workdir / "run.json").read_text())["weights"]["sha256"]) == 64
     # Two steps at the thesis's rates leave the made-up weights almost where they were.
     params = load_file(workdir / "model/params.safetensors")

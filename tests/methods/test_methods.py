@@ -1,4 +1,4 @@
-"""Every method behind the one interface: learns a toy, is stopped anywhere, reads rows from the host, runs on devices."""
+"""Every method behind the one interface: a toy is learnt, stopped anywhere, read from the host, run on devices."""
 
 import copy
 
@@ -15,9 +15,7 @@ from drlhash_jax.training import TrainingSettings, encode_codes, fit, place_rows
 from drlhash_jax.types import Checkpoint
 
 NUM_BITS, NUM_CLASSES, NUM_ROWS = 16, 4, 160
-TRAINING = TrainingSettings(
-    num_epochs=12, batch_size=32, optimizer="adam", learning_rate=1e-2, head_learning_rate=1e-2
-)
+TRAINING = TrainingSettings(num_epochs=12, batch_size=32, optimizer="adam", learning_rate=1e-2, head_learning_rate=1e-2)
 CHANGES = {"drlhash": {"num_epochs": 60}, "adsh": {"num_samples": 64}}
 # mAP of the toy, well below what was measured with key 0 (.999, .57, .999, .999); LSH learns nothing.
 FLOORS = {"drlhash": 0.95, "lsh": 0.4, "csq": 0.95, "adsh": 0.95}
@@ -34,9 +32,7 @@ def toy(multi_label=False):
     rng = np.random.default_rng(0)
     centres = 1.5 * rng.normal(size=(NUM_CLASSES, 12))
     labels = np.arange(NUM_ROWS) % NUM_CLASSES
-    inputs, queries = (
-        (centres[labels] + rng.normal(size=(NUM_ROWS, 12))).astype(np.float32) for _ in range(2)
-    )
+    inputs, queries = ((centres[labels] + rng.normal(size=(NUM_ROWS, 12))).astype(np.float32) for _ in range(2))
     return inputs, np.eye(NUM_CLASSES, dtype=np.uint8)[labels] if multi_label else labels, queries
 
 
@@ -120,7 +116,9 @@ def test_rows_that_are_left_out_do_not_matter(name):
     spec = fit_input_spec(inputs)
     changed, other = inputs.copy(), labels.copy()
     changed[::5], other[::5] = 30.0, (labels[::5] + 1) % NUM_CLASSES
-    results = [fit(make(name).phases, place_rows(*each, spec), key_of, subset) for each in ((inputs, labels), (changed, other))]
+    results = [
+        fit(make(name).phases, place_rows(*each, spec), key_of, subset) for each in ((inputs, labels), (changed, other))
+    ]
     jax.tree.map(np.testing.assert_array_equal, *(each["params"] for each in results))
     if name == "adsh":
         np.testing.assert_array_equal(*(each["codes"][subset] for each in results))

@@ -103,6 +103,35 @@ def test_exact_equals_dense_with_many_classes(labels):
     assert_equals_dense(exact_loss_of(labels), relaxed_codes(300, 8), labels)
 
 
+@pytest.mark.parametrize("num_sets", [129, 5000])
+def test_exact_loss_of_a_million_rows_with_a_dominant_set(num_sets):
+    # Nine rows in ten belong to one set and have one code, so that their float32 sum, row after row, is .7 % off.
+    n, num_bits = 1_000_000, 4
+    rng = np.random.default_rng(num_sets)
+    members = np.where(rng.random(n) < 0.9, 0, rng.integers(0, num_sets, n)).astype(np.int32)
+    z = np.where(members[:, None] == 0, 0.9, np.tanh(rng.normal(size=(n, num_bits)))).astype(np.float32)
+    wide = z.astype(np.float64)
+    means = np.stack([np.bincount(members, column, num_sets) for column in wide.T], axis=1) / n
+    agreement = 2 * (means**2).sum() - (means.sum(axis=0) ** 2).sum()
+    expected = ((wide.T @ wide / (n * num_bits)) ** 2).sum() - 2 / num_bits * agreement + 1
+    loss = jax.jit(functools.partial(exact_similarity_loss, sets=jnp.ones((num_sets, 1)), disjoint=True))
+    assert float(loss(jnp.asarray(z), jnp.asarray(members))) == pytest.approx(expected, rel=5e-5)
+
+
+def test_many_sets_ignore_filling_and_take_the_whole_range():
+    # Codes at both ends of [-1, 1], and rows beyond the last set as filling, which neither value nor gradient sees.
+    labels = np.arange(300) % 150
+    z = np.where(np.random.default_rng(0).random((300, 8)) < 0.5, -1.0, 1.0).astype(np.float32)
+    assert_equals_dense(exact_loss_of(labels), z, labels)
+    label_sets = find_label_sets(labels)
+    members = jnp.asarray(np.append(label_sets.members, [150, 150]))
+    loss = functools.partial(exact_similarity_loss, sets=jnp.asarray(label_sets.sets), disjoint=True, num_rows=300)
+    filled = jnp.asarray(np.concatenate([z, np.zeros((2, 8), np.float32)]))
+    value, gradient = jax.jit(jax.value_and_grad(loss))(filled, members)
+    assert float(value) == pytest.approx(dense_value_and_gradient(z, labels)[0], rel=3e-6)
+    np.testing.assert_array_equal(gradient[300:], np.zeros((2, 8)))
+
+
 def test_exact_equals_dense_with_many_overlapping_sets():
     # More than 512 sets, and no multiple of it: their similarities are taken in blocks of 512, the last one padded.
     labels = make_labels("many sets", 900)

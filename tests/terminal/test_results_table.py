@@ -1,14 +1,23 @@
 """The last screen of a run: a table with intervals, what it means, what differs, and what to do next."""
 
+import functools
 import shlex
 
 import pytest
 from rich.console import Console
 
-from drlhash_jax.terminal import difference_lines, legend_lines, next_step_lines, results_table
+from drlhash_jax.bit_selection import SELECTORS
+from drlhash_jax.terminal import difference_lines as describe_differences
+from drlhash_jax.terminal import legend_lines as describe_rows
+from drlhash_jax.terminal import next_step_lines
+from drlhash_jax.terminal import results_table as make_table
 
 FACTS = {"method": "drlhash", "dataset": "digits", "protocol": "balanced", "seed": 4, "map_at": None, "n_query": 200}
 POOL = FACTS | {"role": "pool", "selector": "none", "bits": 64, "pool_bits": 64}
+
+results_table, legend_lines, difference_lines = (
+    functools.partial(function, selectors=SELECTORS) for function in (make_table, describe_rows, describe_differences)
+)
 
 
 def row(selector, bits, value, half_width=0.02, **more):

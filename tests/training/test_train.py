@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from trainings import code_batch, code_state, encoder_phase, fit_encoder
 from trainings import codes as encode_codes
 
