@@ -265,6 +265,7 @@ def test_two_methods_are_told_apart(tmp_path, two_runs, pictures):
         *(f"drlhash, {name}" for name in ("PPO from 8", "greedy from 8", "trained at this length", "random from 8")),
         *("lsh, trained at this length", "drlhash, all 8 bits", "lsh, all 8 bits"),
     ]
+    assert curves.runs.length_title(curves.runs.records[0], 3) == "drlhash (compact), 3 of 8 bits"
     health = [name for name, _ in measure_health(curves.runs).rows]
     assert (
         health[0] == "drlhash, all 8 bits" and health[1] == "drlhash, 3 bits, PPO" and health[-1] == "lsh, all 8 bits"
