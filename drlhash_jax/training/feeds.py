@@ -65,7 +65,7 @@ class Resident:
     labels: Array
     subset: Array
 
-    def batches(self, order: Array, batch_size: int, first: Array, axis_name: str | None) -> Callable:
+    def batches(self, order: Array, batch_size: int, axis_name: str | None) -> Callable:
         """Function of a batch's number that gives this device's stored inputs, labels, rows and weights."""
         picked, weights = parallel.local_rows(epoch_batches(order, batch_size), axis_name, axis=1)
         return lambda index: (self.inputs[picked[index]], self.labels[picked[index]], picked[index], weights[index])
@@ -81,6 +81,7 @@ class Chunk:
       picked: int32 ``[S, B]``, row numbers.
       weights: float32 ``[S, B]``.
       subset: int32 ``[m]``, the rows to train on.
+      first: int32 scalar, number of the first batch in its epoch.
     """
 
     inputs: Array
@@ -88,12 +89,13 @@ class Chunk:
     picked: Array
     weights: Array
     subset: Array
+    first: Array
 
-    def batches(self, order: Array, batch_size: int, first: Array, axis_name: str | None) -> Callable:
-        """As in `Resident`; the chunk begins at batch `first`."""
+    def batches(self, order: Array, batch_size: int, axis_name: str | None) -> Callable:
+        """As in `Resident`, for the batches of the chunk."""
         parts = self.inputs, self.labels, self.picked, self.weights
         local = parallel.local_rows(parts, axis_name, axis=1)
-        return lambda index: jax.tree.map(lambda x: x[index - first], local)
+        return lambda index: jax.tree.map(lambda x: x[index - self.first], local)
 
 
 class HostFeed:
@@ -148,4 +150,5 @@ class HostFeed:
         picked, weights = (np.pad(part, ((0, missing), (0, 0))) for part in (picked, weights))
         inputs = np.asarray(self._rows.inputs[picked.ravel()]).reshape(*picked.shape, *self._rows.inputs.shape[1:])
         labels = self._rows.labels[picked]
-        return parallel.replicate(Chunk(inputs, labels, picked, weights, self._subset), self._rows.devices)
+        chunk = Chunk(inputs, labels, picked, weights, self._subset, np.int32(first))
+        return parallel.replicate(chunk, self._rows.devices)

@@ -12,7 +12,7 @@ import optax
 
 from drlhash_jax import parallel
 from drlhash_jax.training.optimizer import make_optimizer
-from drlhash_jax.training.phase import Batch, Phase, Start, State, hand_on_params, shuffle_rows
+from drlhash_jax.training.phase import Batch, Phase, Start, State
 from drlhash_jax.training.settings import TrainingSettings
 from drlhash_jax.types import Array
 
@@ -94,9 +94,7 @@ def gradient_phase(
     *,
     init_extra: Callable[[Array, Start], Any] = lambda key, start: None,
     update_extra: Callable[..., Any] = lambda extra, logits, batch, axis_name: extra,
-    end_epoch: Callable[..., State] | None = None,
-    sample_rows: Callable[[Array, Array, Array], Array] = shuffle_rows,
-    finish: Callable[[State], dict[str, Any]] = hand_on_params,
+    **hooks: Callable,
 ) -> Phase:
     """A phase that trains an encoder.
 
@@ -107,9 +105,7 @@ def gradient_phase(
       init_extra: (key, Start) -> what else the loss looks at.
       update_extra: (extra, logits of this device's rows, Batch, axis_name) -> extra after a step, the same on all
         devices.
-      end_epoch: see `Phase`, like sample_rows and finish.
-      sample_rows: the rows of an epoch.
-      finish: what is handed on.
+      **hooks: other functions of `Phase`: end_epoch, sample_rows, finish.
 
     Returns:
       The Phase, named "encoder".
@@ -131,14 +127,5 @@ def gradient_phase(
         extra = update_extra(state.extra, logits, batch, axis_name)
         return state.replace(params=params, opt_state=opt_state, extra=extra), {"loss": value}
 
-    return Phase(
-        "encoder",
-        settings.num_epochs,
-        settings.batch_size,
-        init,
-        step,
-        end_epoch=end_epoch,
-        sample_rows=sample_rows,
-        finish=finish,
-        max_shift=settings.max_shift,
-    )
+    sizes = settings.num_epochs, settings.batch_size
+    return Phase("encoder", *sizes, init, step, max_shift=settings.max_shift, **hooks)

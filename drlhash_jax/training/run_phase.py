@@ -102,7 +102,7 @@ def take_steps(
     _, steps_key, views_key = epoch_keys(key, epoch)
     if sizes.batch_size:
         order = phase.sample_rows(key, epoch, feed.subset)
-        stored = feed.batches(order, sizes.batch_size, first, axis_name)
+        stored = feed.batches(order, sizes.batch_size, axis_name)
     else:
         whole = _all_rows(feed, sizes.num_classes, spec, phase.needs_inputs)
 

@@ -58,7 +58,7 @@ def test_folder_of_images(photos, tmp_path, cached):
     assert [each["path"] for each in skipped] == [".thumbnails", "dark/07.jpg"]
     assert "not an image" in skipped[1]["reason"]
     model = json.loads((workdir / "model/model.json").read_text())
-    assert model["input"]["image_files"] == {
+    assert model["image_files"] == {
         "size": 16,
         "resize": "bilinear",
         "crop": "central square",
