@@ -65,7 +65,7 @@ def check_matrix(array: np.ndarray, name: str) -> None:
     if 0 in array.shape:
         raise UserError(f"{name}: shape {array.shape} is empty; at least one row and one bit are needed")
     if array.dtype.kind not in "biuf":
-        raise UserError(f"{name}: {array.dtype} is no type of numbers; {_GIVE_BINARY}")
+        raise UserError(f"{name}: values of type {array.dtype} are not numbers; {_GIVE_BINARY}")
     check_finite(array, name)
 
 
@@ -97,7 +97,7 @@ def find_kind(array: np.ndarray, name: str, hint: str = _GIVE_BINARY) -> str:
       hint: what to do where the codes are not binary, for messages.
 
     Raises:
-      UserError: names the first value that is none of -1, 0 and 1, or says that all three occur.
+      UserError: names the first value other than -1, 0 and 1, or says that all three occur.
     """
     for kind, allowed in BINARY.items():
         if find_other(array, allowed) is None:
@@ -142,7 +142,7 @@ def as_codes(codes: np.ndarray, name: str = "codes") -> np.ndarray:
 def _as_multi_hot(labels: np.ndarray, name: str) -> np.ndarray:
     """Multi-hot labels as uint8 ``[N, C]`` of {0, 1}; no copy of what has this form."""
     if labels.dtype.kind not in "biuf":
-        raise UserError(f"{name}: {labels.dtype} is no type of numbers; multi-hot labels are 0 and 1")
+        raise UserError(f"{name}: values of type {labels.dtype} are not numbers; multi-hot labels are 0 and 1")
     check_finite(labels, name)
     if other := find_other(labels, (0, 1)):
         hint = "; class numbers are one axis [rows]" if labels.shape[1] == 1 else ""
@@ -153,12 +153,12 @@ def _as_multi_hot(labels: np.ndarray, name: str) -> np.ndarray:
 def _class_numbers(labels: np.ndarray, name: str) -> np.ndarray:
     """Class numbers ``[N]`` as integers, -1 for none: of their own type, or int64 if they were floats."""
     if labels.dtype.kind not in "iuf":
-        raise UserError(f"{name}: {labels.dtype} is no type of class numbers; give one integer per row")
+        raise UserError(f"{name}: values of type {labels.dtype} are not class numbers; give one integer per row")
     if labels.dtype.kind == "f":
         check_finite(labels, name)
         if (fractions := labels != np.floor(labels)).any():
             row = int(np.argmax(fractions))
-            raise UserError(f"{name}: {labels[row]} in row {row} is no class number; give one integer per row")
+            raise UserError(f"{name}: {labels[row]} in row {row} is not a class number; give one integer per row")
         # From here on not every integer has a float of its own, and two classes may have become one.
         limit = 2.0 ** min(np.finfo(labels.dtype).nmant + 1, 62)
         if labels.max(initial=0) >= limit:
@@ -187,8 +187,8 @@ def as_labels(labels: np.ndarray, name: str = "labels") -> np.ndarray:
       int32 ``[N]``, -1 for none, or uint8 ``[N, C]`` of {0, 1}.
 
     Raises:
-      UserError: another shape, type or value; or class numbers beyond int32, which only `as_label_pair` can renumber
-        alike in queries and database.
+      UserError: another shape, type or value; or class numbers beyond int32, which only `as_label_pair` can
+        renumber, since queries and database must agree.
     """
     labels = np.asarray(labels)
     _check_label_axes(labels, name)
@@ -201,7 +201,7 @@ def as_labels(labels: np.ndarray, name: str = "labels") -> np.ndarray:
 
 
 def _renumber(query: np.ndarray, database: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Class numbers of any width as int32 0 .. C-1, alike in both, -1 for none."""
+    """Class numbers of any width as int32 0 .. C-1, the same in both, -1 for none."""
     # Signed and unsigned integers have only float64 in common, which is not exact; without the negative ones, uint64.
     as_unsigned = lambda labels: np.maximum(labels, 0).astype(np.uint64)
     classes = np.unique(np.concatenate([as_unsigned(labels[labels >= 0]) for labels in (query, database)]))

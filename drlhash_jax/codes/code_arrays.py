@@ -35,7 +35,7 @@ def _what_to_do(array: np.ndarray) -> str:
 
 def _unpack(array: np.ndarray, name: str, num_bits: int | None, bit_order: str) -> np.ndarray:
     if array.dtype != np.uint8:
-        raise UserError(f"{name}: {array.dtype} is no type of packed codes, which are uint8 with eight bits per byte")
+        raise UserError(f"{name}: values of type {array.dtype}, but packed codes are uint8 with eight bits per byte")
     if num_bits is None:
         raise UserError(f"{name}: packed codes need --bits=K, the number of bits of a code")
     if array.shape[1] != -(-num_bits // 8):

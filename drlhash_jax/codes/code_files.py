@@ -20,7 +20,7 @@ def save_codes(path: Path, codes: np.ndarray) -> None:
       codes: {0, 1} or {-1, 1} array ``[N, K]``.
 
     Raises:
-      UserError: what is no codes, see `as_codes`.
+      UserError: not codes, see `as_codes`.
     """
     packed = np.packbits(as_codes(codes), axis=1)
     array_path = path.with_name(f"{path.name}.npy")

@@ -49,7 +49,7 @@ def pack_label_rows(labels: np.ndarray) -> np.ndarray:
       int32 ``[N]``, -1 for none, or uint32 ``[N, W]``.
 
     Raises:
-      UserError: what is no labels, see `as_labels`.
+      UserError: not labels, see `as_labels`.
     """
     labels = as_labels(labels)
     return labels if labels.ndim == 1 else _pack_words(labels)
@@ -66,7 +66,7 @@ def pack_in_order(codes: np.ndarray, labels: np.ndarray) -> PackedRows:
       PackedRows of N rows, each of weight 1.
 
     Raises:
-      UserError: what is neither codes nor labels, see `as_codes` and `as_labels`.
+      UserError: not codes or not labels, see `as_codes` and `as_labels`.
     """
     return PackedRows(_pack_words(as_codes(codes)), pack_label_rows(labels), np.ones(len(codes), np.int32))
 
@@ -82,7 +82,7 @@ def pack_distinct(codes: np.ndarray, labels: np.ndarray) -> PackedRows:
       PackedRows of at most N rows (plus padding of weight 0), in no particular order.
 
     Raises:
-      UserError: what is neither codes nor labels, see `as_codes` and `as_labels`.
+      UserError: not codes or not labels, see `as_codes` and `as_labels`.
     """
     words = _pack_words(as_codes(codes))
     label_rows = pack_label_rows(labels)

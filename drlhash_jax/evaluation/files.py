@@ -15,6 +15,7 @@ from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.evaluation.definitions import EVALUATION_DEFINITIONS
 from drlhash_jax.evaluation.measure import Options, check_options, measure_codes
 from drlhash_jax.files import sha256_of, write_json
+from drlhash_jax.runs import lock_directory, unlock_directory
 from drlhash_jax.runs.finished import (
     FinishedRun,
     check_code_rows,
@@ -23,7 +24,6 @@ from drlhash_jax.runs.finished import (
     read_pool_codes,
     read_run_data,
 )
-from drlhash_jax.runs.lock import lock_directory, unlock_directory
 
 # Two evaluations of the same codes differ by the rounding of sums alone.
 _TOLERANCE = 1e-5

@@ -16,7 +16,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 class RunFacts(NamedTuple):
-    """What all rows of a run say alike.
+    """What is the same in all rows of a run.
 
     Attributes:
       method: name in METHODS.
@@ -61,7 +61,7 @@ def measure(task: Task, query_codes: np.ndarray, database_codes: np.ndarray) -> 
       Field name -> value, see `ROW_DEFINITIONS`.
 
     Raises:
-      UserError: codes and labels that do not fit, or are none.
+      UserError: arrays that are not codes or not labels, or do not fit each other.
     """
     arguments = query_codes, database_codes, task.query_labels, task.database_labels
     options = {"top_k": task.top_k, "devices": task.devices}

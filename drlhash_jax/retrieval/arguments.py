@@ -1,4 +1,4 @@
-"""What the metrics are given: values checked by `codes` outside a compiled function, shapes alone inside one."""
+"""What the metrics are given: outside a compiled function values are checked, inside one only shapes."""
 
 from typing import Any, NamedTuple
 

@@ -19,7 +19,8 @@ from drlhash_jax.evaluation import EVALUATION_DEFINITIONS, CodeFiles, Options, T
 from drlhash_jax.evaluation.result_rows import measure
 from drlhash_jax.evaluation.summary import summarise_health
 from drlhash_jax.files import write_arrays, write_json
-from drlhash_jax.runs.lock import LOCK_FILES, lock_directory, unlock_directory
+from drlhash_jax.runs import lock_directory, unlock_directory
+from drlhash_jax.runs.lock import LOCK_FILES
 
 ROOT = Path(__file__).parents[2]
 NUM_BITS, TOP_K, RANKS = 5, 4, (1, 3, 8)
@@ -350,7 +351,7 @@ MISTAKES = {
         {},
         ["ones beyond bit 5 in msb order", "--bit_order"],
     ),
-    "packed type": ({}, {"kind": "packed", "num_bits": 5}, {}, ["int64", "packed codes, which are uint8"]),
+    "packed type": ({}, {"kind": "packed", "num_bits": 5}, {}, ["int64", "packed codes are uint8"]),
     "bits of unpacked": ({}, {"num_bits": 64}, {}, ["--bits=64", "5 columns", "--codes=packed"]),
     "said signs": ({}, {"kind": "signs"}, {}, ["--query_codes", "0 in row", "--codes=signs are -1 and 1"]),
     "no file": ({}, {"query_codes": "nowhere.npy"}, {}, ["--query_codes", "nowhere.npy: no such file"]),

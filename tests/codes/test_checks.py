@@ -62,9 +62,9 @@ NO_CODES = {
     "NaN": (spoilt(CODES, math.nan), "codes: NaN in row 3"),
     "infinite": (spoilt(SIGNS, -math.inf), "codes: -inf in row 3"),
     "packed": (np.packbits(CODES.astype(np.uint8), axis=1) | 2, "is not binary"),
-    "text": (CODES.astype(str), "codes: .* is no type of numbers"),
-    "complex": (CODES + 0j, "codes: complex128 is no type of numbers"),
-    "objects": (CODES.astype(object), "codes: object is no type of numbers"),
+    "text": (CODES.astype(str), "codes: values of type <U.* are not numbers"),
+    "complex": (CODES + 0j, "codes: values of type complex128 are not numbers"),
+    "objects": (CODES.astype(object), "codes: values of type object are not numbers"),
     "one axis": (CODES[0], r"codes: shape \(7,\) is not \[rows, bits\]"),
     "no rows": (CODES[:0], r"codes: shape \(0, 7\) is empty"),
     "no bits": (CODES[:, :0], r"codes: shape \(5, 0\) is empty"),
@@ -96,18 +96,18 @@ def test_negative_numbers_of_any_size_mean_no_label():
 
 
 NO_LABELS = {
-    "fraction": (np.array([1.0, 0.5]), "labels: 0.5 in row 1 is no class number"),
+    "fraction": (np.array([1.0, 0.5]), "labels: 0.5 in row 1 is not a class number"),
     "NaN": (np.array([1.0, math.nan]), "labels: NaN in row 1"),
     "inexact": (np.array([1.0, 2.0**24], np.float32), "labels: 16777216 is too large to be exact in float32"),
-    "bool": (np.array([True, False]), "labels: bool is no type of class numbers"),
-    "text": (np.array(["cat", "dog"]), "labels: <U3 is no type of class numbers"),
+    "bool": (np.array([True, False]), "labels: values of type bool are not class numbers"),
+    "text": (np.array(["cat", "dog"]), "labels: values of type <U3 are not class numbers"),
     "huge": (np.array([1, 2**31]), "labels: class number 2147483648 is beyond int32; number the classes from 0"),
     "three axes": (np.zeros((2, 2, 2)), r"labels: shape \(2, 2, 2\)"),
     "signs": (np.array([[1, -1], [1, 1]]), "labels: -1 in row 0; multi-hot labels are 0 and 1"),
     "soft": (np.array([[0, 1], [0.5, 0]]), "labels: 0.5 in row 1; multi-hot"),
     "column": (np.array([[0], [4]]), r"labels: 4 in row 1; .* class numbers are one axis \[rows\]"),
     "NaN among multi-hot": (np.array([[0, math.nan]]), "labels: NaN in row 0"),
-    "text among multi-hot": (np.array([["0", "1"]]), "labels: <U1 is no type of numbers"),
+    "text among multi-hot": (np.array([["0", "1"]]), "labels: values of type <U1 are not numbers"),
 }
 
 

@@ -100,7 +100,7 @@ BAD = {
     "logits": (0, lambda x: x + 0.25, "query codes: .* is not binary"),
     "probabilities": (1, lambda x: 0.9 * x, "database codes: 0.9 in row . is not binary"),
     "three values": (1, lambda x: np.where(np.arange(33) < 3, -1, x), "database codes: -1, 0 and 1 occur"),
-    "fractions": (3, lambda x: x / 2, "database labels: .* is no class number"),
+    "fractions": (3, lambda x: x / 2, "database labels: .* is not a class number"),
     "counts": (2, lambda x: np.full((len(x), 3), 2), "query labels: 2 in row 0; multi-hot labels are 0 and 1"),
     "rows": (3, lambda x: x[1:], "database: 50 rows of codes but 49 rows of labels"),
     "no rows": (0, lambda x: x[:0], r"query codes: shape \(0, 33\) is empty"),

@@ -299,11 +299,11 @@ BAD_INPUT = {
     "two": (changed(0, lambda x: replace(x, (3, 4), 2)), "query codes: 2 in row 3 is not binary"),
     "logits": (changed(0, lambda x: x + 0.25), "query codes: .* in row 0 is not binary"),
     "NaN code": (changed(1, lambda x: replace(x, (0, 0), math.nan)), "database codes: NaN in row 0"),
-    "text": (changed(0, lambda x: x.astype(str)), "query codes: .* is no type of numbers"),
+    "text": (changed(0, lambda x: x.astype(str)), "query codes: values of type .* are not numbers"),
     "no queries": (lambda data: (data[0][:0], data[1], data[2][:0], data[3]), r"query codes: shape \(0, 20\)"),
     "no database": (lambda data: (data[0], data[1][:0], data[2], data[3][:0]), "database codes: shape"),
     "flat codes": (changed(0, lambda x: x[:, 0]), "query codes: shape"),
-    "float classes": (changed(2, lambda x: x + 0.5), "query labels: .*.5 in row 0 is no class number"),
+    "float classes": (changed(2, lambda x: x + 0.5), "query labels: .*.5 in row 0 is not a class number"),
     "three axes": (changed(3, lambda x: np.zeros((len(x), 2, 2))), "database labels: shape"),
 }
 

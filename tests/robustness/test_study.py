@@ -9,13 +9,14 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from trainings import codes
 
+from drlhash_jax.config import default_config, plain_config
 from drlhash_jax.data import ImageSpec, decode_image
 from drlhash_jax.encoders import fit_input_spec, make_encoder
 from drlhash_jax.errors import UserError
 from drlhash_jax.robustness import ATTACKS, PERCEPTUAL_HASHES, measure_robustness, model_hasher, perceptual_hasher
-from drlhash_jax.runs import save_model
-from drlhash_jax.training import encode_codes
+from drlhash_jax.runs import ModelRecord, write_model
 
 
 def bright_channels(images):
@@ -117,17 +118,23 @@ class Saved(NamedTuple):
     codes: np.ndarray
 
 
+def save_network(folder, inputs, name, num_bits, selections=None, image_files=None, **options):
+    """Saves a random network; returns its codes of the inputs."""
+    encoder, spec = make_encoder(name, num_bits, **options), fit_input_spec(inputs)
+    params = jax.jit(encoder.init)(jax.random.key(0), inputs[:1].astype(np.float32))["params"]
+    config = plain_config(default_config())
+    config["encoder"] |= {"name": name, "options": options}
+    write_model(folder, ModelRecord(config, "drlhash", num_bits, 10, spec, params, selections or {}, image_files))
+    return codes(encoder, params, inputs, spec)
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
-    encoder = make_encoder("compact", 12, width=8)
-    spec = fit_input_spec(images)
-    params = jax.jit(encoder.init)(jax.random.key(0), images[:1].astype(np.float32))["params"]
-    selections = {"4": {"ppo": [7, 0, 11, 3], "greedy": [1, 2, 3, 4]}}
-    named = {"encoder": "compact", "options": {"width": 8}, "num_bits": 12, "selections": selections}
-    save_model(folder, params, spec, image_files=ImageSpec(16)._asdict(), **named)
-    return Saved(folder, images, encode_codes(encoder, params, images, spec))
+    selections = {4: {"ppo": [7, 0, 11, 3], "greedy": [1, 2, 3, 4]}}
+    named = {"selections": selections, "image_files": ImageSpec(16)._asdict(), "width": 8}
+    return Saved(folder, images, save_network(folder, images, "compact", 12, **named))
 
 
 def test_saved_model(saved):
@@ -157,7 +164,7 @@ def test_saved_model_resizes_as_it_decodes(saved):
     [
         (4, None, "bits=4, selector=None: give both"),
         (None, "ppo", "bits=None, selector=ppo: give both"),
-        (8, "ppo", "no 8 bits by ppo; it has 4 ppo, 4 greedy"),
+        (8, "ppo", "no 8 bits by ppo in this model; it has 4 ppo, 4 greedy"),
         (4, "entropy", "no 4 bits by entropy"),
     ],
 )
@@ -167,15 +174,14 @@ def test_selection_that_is_not_stored(bits, selector, message, saved):
 
 
 @pytest.mark.parametrize(
-    "inputs, message",
+    "name, inputs, message",
     [
-        (np.ones((3, 7), np.float32), "reads features; a hash of images needs a model of colour images"),
-        (np.ones((3, 8, 8, 1), np.uint8), r"reads images of 1 channel\(s\)"),
+        ("mlp", np.ones((3, 7), np.float32), "reads features; a hash of images needs a model of colour images"),
+        ("compact", np.ones((3, 8, 8, 1), np.uint8), r"reads images of 1 channel\(s\)"),
     ],
 )
-def test_model_of_other_inputs(inputs, message, tmp_path):
-    params = {"head": {"bias": np.zeros(4, np.float32)}}
-    save_model(tmp_path, params, fit_input_spec(inputs), encoder="mlp", options={}, num_bits=4, selections={})
+def test_model_of_other_inputs(name, inputs, message, tmp_path):
+    save_network(tmp_path, inputs, name, 4)
     with pytest.raises(UserError, match=message):
         model_hasher(tmp_path)
 
