@@ -12,13 +12,12 @@ import numpy as np
 from drlhash_jax import figures
 from drlhash_jax.figures import FigureFiles, Level, Point, Series
 from drlhash_jax.report.measures import CodeCurves, code_curves, mean_curves, mean_scalars, rank_grid
-from drlhash_jax.report.records import Record, Runs
-from drlhash_jax.report.tables import Table, panels_of
+from drlhash_jax.report.records import POOL, Record, Runs
+from drlhash_jax.report.tables import SELECTOR_TITLES, Table, panels_of, selector_title
 from drlhash_jax.runs.finished import REWARDS, read_learning_curves, read_run_codes
 
 # Stored mAP has six digits, and float32 sums differ a little from machine to machine.
 _MAP_TOLERANCE = 1e-4
-_MOST_LEVELS = 2
 _PARTS = "Where there are more than five curves, they are drawn in parts on the same axes."
 
 Say = Callable[[str], None]
@@ -53,16 +52,11 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def _pool_levels(runs: Runs) -> dict[str, Level]:
-    """mAP of all bits of each method's pool."""
-    values: dict[str, list[float]] = {}
-    for record in runs.records:
-        pool = record.run.pool
-        # A pool of which nothing was chosen is a point of its own among the lines.
-        if record.run.orders and pool["map"] is not None:
-            values.setdefault(runs.pool_name(pool), []).append(pool["map"])
-    # More lines than that say less; the numbers are points of the curves as well.
-    few = values if len(values) <= _MOST_LEVELS else {}
-    return {name: Level(float(np.mean(each)), spread(each)) for name, each in few.items()}
+    """mAP of all bits of the pool, where there is one kind of pool and bits were chosen from it."""
+    values = [record.run.pool["map"] for record in runs.records]
+    if not runs.alike or None in values or not any(record.run.orders for record in runs.records):
+        return {}
+    return {runs.pool_names[0]: Level(float(np.mean(values)), spread(values))}
 
 
 def _summary_panels(every: Sequence[Runs], tables: Sequence[Table], value: str) -> dict[str, dict[str, Series]]:
@@ -223,7 +217,8 @@ def draw_curves(folder: Path, curves: Curves) -> dict[str, list[Figure]]:
     runs = curves.runs
     means = f"Means over the queries that have anything to find; {over(runs.labelled)}. {_PARTS}"
     pools = runs.pool_names
-    repeated = [runs.sorted_names(runs.rows)[0], *pools]
+    # Several methods leave no room for more.
+    repeated = [runs.sorted_names(runs.rows)[0], *pools] if runs.alike else pools[:2]
 
     def figure(plot: Callable, name: str, series: Callable[[CodeCurves], Series], text: str) -> list[Figure]:
         name = f"{name}-{runs.slug}"
@@ -263,27 +258,35 @@ def _reward_levels(records: Sequence[Record], bits: int) -> dict[str, Level]:
     return levels
 
 
-def draw_learning(folder: Path, runs: Runs, notes: list[str]) -> Figure | None:
-    """Rewards of PPO while it learns, beside those of greedy and random selection."""
-    learned = []
+_Learned = list[tuple[Record, dict[str, np.ndarray]]]
+
+
+def _learned(runs: Runs, notes: list[str]) -> dict[tuple[int, str], _Learned]:
+    """Number of bits and title of a panel -> the runs that belong there, with their learning curves."""
+    grouped: dict[tuple[int, str], _Learned] = {}
     for record in runs.records:
         curves = read_learning_curves(record.run)
         chosen = {bits: each for bits, each in curves.items() if record.run.selected(bits, "ppo")}
-        if chosen:
-            learned.append((record, chosen))
-        elif any(selector == "ppo" for _, selector in record.run.orders):
+        for bits, each in chosen.items():
+            grouped.setdefault((bits, runs.length_title(record, bits)), []).append((record, each))
+        if not chosen and any(selector == "ppo" for _, selector in record.run.orders):
             notes.append(f"{record.run.path}: no learning curves; its metrics.jsonl has no stage selection_*_ppo")
+    return grouped
+
+
+def draw_learning(folder: Path, runs: Runs, notes: list[str]) -> Figure | None:
+    """Rewards of PPO while it learns, beside those of greedy and random selection."""
     panels, levels = {}, {}
-    for bits, pool in sorted({(bits, record.pool_bits) for record, chosen in learned for bits in chosen}):
-        having = [(record, each[bits]) for record, each in learned if bits in each and record.pool_bits == pool]
+    learned = _learned(runs, notes)
+    for (bits, title), having in sorted(learned.items(), key=lambda each: each[0]):
         scalars = [each for _, each in having]
         mean, mode, best = (mean_scalars(scalars, name) for name in REWARDS)
         # Every update costs as many rewards as another: its episodes and the most probable one.
         spent = having[0][0].run.selected(bits, "ppo")["map_evaluations"] / len(scalars[0]["mean_reward"])
         x = spent * (np.arange(len(mean)) + 1)
         lines = {"mean of the episodes": mean, "most probable subset": mode, "best so far": best}
-        panels[f"{bits} of {pool} bits"] = {name: Series(x, values) for name, values in lines.items()}
-        levels[f"{bits} of {pool} bits"] = _reward_levels([record for record, _ in having], bits)
+        panels[title] = {name: Series(x, values) for name, values in lines.items()}
+        levels[title] = _reward_levels([record for record, _ in having], bits)
     if not panels:
         return None
     name = f"learning-{runs.slug}"
@@ -292,7 +295,7 @@ def draw_learning(folder: Path, runs: Runs, notes: list[str]) -> Figure | None:
         "What the subsets of PPO earn while it learns, against the number of rewards computed so far. Horizontal lines "
         "are what others reach on the same reward; the band is one standard deviation of random subsets. A reward is "
         "the mAP of a subset of bits on training rows, some of them as queries and others as the database: it is "
-        f"not the mAP of the tables. {over(learned).capitalize()}."
+        f"not the mAP of the tables. {over(max(learned.values(), key=len)).capitalize()}."
     )
     return Figure(name, str(runs.group), caption, files)
 
@@ -315,17 +318,16 @@ def _point(found: Sequence[_Worth]) -> Point:
 def draw_rewards(folder: Path, runs: Runs) -> Figure | None:
     """What the chosen bits earned when they were chosen, against their mAP on the queries."""
     found: dict[str, dict[str, list[_Worth]]] = {}
-    selected = [row for row in runs.rows if row["role"] == "selected"]
-    names = runs.sorted_names(selected)
+    names = [*SELECTOR_TITLES.values(), POOL]
     for record in runs.records:
         pool = record.run.pool
         for row in record.run.rows:
             chosen = record.run.selected(row["bits"], row["selector"])
             if row["role"] != "selected" or chosen is None or row["map"] is None or pool["map"] is None:
                 continue
-            panel = found.setdefault(f"{row['bits']} of {pool['bits']} bits", {name: [] for name in names})
-            panel[runs.name_of(row)].append(_Worth(chosen["rewards"], row))
-            whole = panel.setdefault(runs.pool_name(pool), [])
+            panel = found.setdefault(runs.length_title(record, row["bits"]), {name: [] for name in names})
+            panel.setdefault(selector_title(row["selector"]), []).append(_Worth(chosen["rewards"], row))
+            whole = panel[POOL]
             if not any(each.row is pool for each in whole):
                 whole.append(_Worth([record.run.selection["reward"]["all_bits"]], pool))
     if not found:
@@ -339,7 +341,9 @@ def draw_rewards(folder: Path, runs: Runs) -> Figure | None:
         "Whether the reward leads to better codes. Across: the reward of the chosen bits, which is their mAP on "
         f"training rows (reward.codes: {', '.join(kinds)}). Up: mAP of the same bits on the queries. Where points rise "
         "from left to right, more reward means better codes. Error bars: standard deviation over seeds; with one seed, "
-        f"over the draws of random. {over(runs.records).capitalize()}."
+        f"over the draws of random. {over(max((each[POOL] for each in found.values()), key=len)).capitalize()}."
     )
-    files = figures.plot_reward_map(folder / name, panels, runs.sorted_names(runs.rows), runs.pool_names)
+    # Styles are those of the curves of one method.
+    styles = runs.sorted_names(runs.rows) if runs.alike else names
+    files = figures.plot_reward_map(folder / name, panels, styles, [POOL])
     return Figure(name, str(runs.group), caption, files)

@@ -21,6 +21,9 @@ from drlhash_jax.runs.finished import (
     read_run_data,
 )
 
+# Name of a pool in figures of one kind of pool.
+POOL = "all bits of the pool"
+
 
 class Record(NamedTuple):
     """A run with all that could be read of it.
@@ -86,9 +89,14 @@ class Runs(NamedTuple):
     def pool_name(self, row: dict) -> str:
         """Name of the pool of a row in figures."""
         if self.alike:
-            return "all bits of the pool"
+            return POOL
         name = f"{row['method']}, all {row['pool_bits']} bits"
         return f"{name} ({row['encoder']})" if len({each["encoder"] for each in self.rows}) > 1 else name
+
+    def length_title(self, record: Record, bits: int) -> str:
+        """Title of a panel of one length of a record's pool; runs of another pool have another title."""
+        title = f"{bits} of {record.pool_bits} bits"
+        return title if self.alike else f"{record.run.pool['method']} ({record.run.pool['encoder']}), {title}"
 
     @property
     def pool_names(self) -> list[str]:

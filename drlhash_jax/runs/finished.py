@@ -123,7 +123,7 @@ def _read_selection(path: Path, pool_bits: int) -> dict:
             fits = orders.shape == (len(row["rewards"]), row["bits"]) and isinstance(row["selector"], str)
             if not fits or orders.dtype.kind != "i" or orders.min() < 0 or orders.max() >= pool_bits:
                 raise ValueError(f"{row['bits']} bits by {row['selector']} are not positions in {pool_bits} bits")
-            int(row["map_evaluations"])
+            list(map(float, (*row["rewards"], row["map_evaluations"])))
         float(selection["reward"]["all_bits"])
     except (KeyError, TypeError, ValueError) as error:
         reason = f"no field {error}" if isinstance(error, KeyError) else str(error)

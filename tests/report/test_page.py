@@ -17,7 +17,7 @@ from PIL import Image
 from drlhash_jax import robustness
 from drlhash_jax.errors import UserError
 from drlhash_jax.figures import Series
-from drlhash_jax.report import page, write_report
+from drlhash_jax.report import gather, page, write_report
 from drlhash_jax.report.gather import measure_health
 from drlhash_jax.report.page import read_readings, summary_cards
 from drlhash_jax.report.panels import curve_panels, measure_curves
@@ -265,6 +265,7 @@ def test_two_methods_are_told_apart(tmp_path, two_runs, pictures):
         *(f"drlhash, {name}" for name in ("PPO from 8", "greedy from 8", "trained at this length", "random from 8")),
         *("lsh, trained at this length", "drlhash, all 8 bits", "lsh, all 8 bits"),
     ]
+    assert curves.runs.length_title(curves.runs.records[0], 3) == "drlhash (compact), 3 of 8 bits"
     health = [name for name, _ in measure_health(curves.runs).rows]
     assert (
         health[0] == "drlhash, all 8 bits" and health[1] == "drlhash, 3 bits, PPO" and health[-1] == "lsh, all 8 bits"
@@ -420,6 +421,8 @@ def test_robustness_is_drawn_when_it_is_asked_for(two_runs, tmp_path, monkeypatc
     monkeypatch.setattr(
         robustness, "measure_robustness", lambda images, hashers: measure(images, hashers, ("blur", "crop"))
     )
+    for other in ("draw_retrievals", "draw_tsne", "draw_correlation", "draw_learning", "draw_rewards"):
+        monkeypatch.setattr(gather, other, lambda *args: None)
     write_report([str(two_runs)], tmp_path / "out", robustness=True)
     # All bits, and the longest selection.
     assert asked == [(None, None), (5, "ppo")]

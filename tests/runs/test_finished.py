@@ -174,6 +174,7 @@ MISTAKES = {
     "positions": (first_selection(orders=[[2, 0, 4]]), "3 bits by greedy are not positions in 4 bits"),
     "too few": (first_selection(orders=[[2, 0]]), "3 bits by greedy are not positions in 4 bits"),
     "draws": (first_selection(rewards=[]), "selection.json is not as a run writes it"),
+    "null": (first_selection(rewards=[None]), "selection.json is not as a run writes it"),
     "no reward": (edit("selection.json", lambda content: content.pop("reward")), "no field 'reward'"),
 }
 
