@@ -44,28 +44,6 @@ class DistanceCounts(NamedTuple):
     relevant: Array
 
 
-class RetrievalMetrics(NamedTuple):
-    """Means over the queries that have at least one relevant row; scalars, float32 unless said.
-
-    Attributes:
-      map: mean average precision, expected over random tie order.
-      map_low: the same with every tie broken against the query.
-      map_high: the same with every tie broken for the query.
-      precision_radius2: precision within Hamming distance 2, an empty ball counting 0.
-      empty_balls: share of queries without any row within distance 2.
-      num_queries: int32, the queries that count.
-      num_without_relevant: int32, the queries left out because nothing is relevant to them.
-    """
-
-    map: Array
-    map_low: Array
-    map_high: Array
-    precision_radius2: Array
-    empty_balls: Array
-    num_queries: Array
-    num_without_relevant: Array
-
-
 class BitSelection(NamedTuple):
     """Bits chosen out of a pool.
 

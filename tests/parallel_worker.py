@@ -169,7 +169,7 @@ def stage_3(arrays, axis_name):
 def evaluation(arrays, axis_name):
     """All metrics, and mAP by a stable sort; 21 queries leave filling."""
     codes, labels = arrays["codes"], arrays["labels"]
-    metrics = retrieval.retrieval_metrics(
+    metrics = retrieval.metrics.retrieval_metrics(
         arrays["env"].query, arrays["env"].database, max_distance=NUM_BITS, axis_name=axis_name
     )
     pair = codes[:21], codes[21:], labels[:21], labels[21:]

@@ -8,9 +8,9 @@ import pytest
 from trainings import fit_encoder, infer_target_codes
 
 from drlhash_jax.bit_selection import EnvParams, PPOSettings, select_ppo
+from drlhash_jax.codes import pack_distinct
 from drlhash_jax.encoders import fit_input_spec, make_encoder
 from drlhash_jax.errors import RunStoppedError
-from drlhash_jax.retrieval import pack_distinct
 from drlhash_jax.target_codes import TargetCodeSettings
 from drlhash_jax.training import TrainingSettings
 from drlhash_jax.types import Checkpoint

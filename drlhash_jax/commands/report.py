@@ -12,7 +12,9 @@ from absl import flags
 
 from drlhash_jax.errors import UserError
 
-_RUNS = flags.DEFINE_list("runs", [], "Directories of finished runs, or folders of such directories, separated by commas.")
+_RUNS = flags.DEFINE_list(
+    "runs", [], "Directories of finished runs, or folders of such directories, separated by commas."
+)
 _OUT = flags.DEFINE_string("out", None, "Directory of the report; an earlier report in it is replaced.")
 _ROBUSTNESS = flags.DEFINE_bool("robustness", False, "Also attack the images of runs on colour images; takes minutes.")
 

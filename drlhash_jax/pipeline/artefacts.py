@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from drlhash_jax import bit_selection, data, runs
+from drlhash_jax import bit_selection, data, evaluation, runs
 from drlhash_jax.codes import count_unlabelled, save_codes
-from drlhash_jax.evaluation import result_rows
 from drlhash_jax.files import write_arrays, write_json, write_json_lines
 from drlhash_jax.pipeline.hashing import Hashed
 from drlhash_jax.pipeline.load import Loaded
@@ -63,7 +62,7 @@ def write_selections(run: Run, env: bit_selection.EnvParams, selections: dict[in
         "pool_bits": env.pool_bits,
         "reward": reward,
         "learning_curve": "metrics.jsonl, stages selection_*",
-        "selections": result_rows.selection_rows(env.pool_bits, selections),
+        "selections": evaluation.selection_rows(env.pool_bits, selections),
     }
     runs.in_first_process(lambda: write_json(run.workdir.path / "selection.json", value))
 
@@ -89,25 +88,14 @@ def write_pool(run: Run, pool: Hashed, heldout: np.ndarray | None, orders: dict[
 
 def measured_row(run: Run, role: str, selector: str, seconds: float, codes: list[tuple]) -> dict:
     """A result row; codes are (query, database) pairs of one length, one pair for each draw."""
-    labels = run.dataset.labels[run.split.query], run.dataset.labels[run.split.database]
-    measured = [result_rows.measure(*pair, *labels, run.config.run.top_k, run.devices) for pair in codes]
-    bits = codes[0][0].shape[1]
-    return {
-        "method": run.config.run.method,
-        "role": role,
-        "selector": selector,
-        "bits": bits,
-        "pool_bits": run.config.run.pool_bits if role == "selected" else bits,
-        "dataset": run.dataset.name,
-        "protocol": run.split.protocol,
-        "seed": run.config.run.seed,
-        "encoder": run.config.encoder.name,
-        **result_rows.average(measured),
-        "seconds": round(seconds, 3),
-    }
+    settings, split, dataset = run.config.run, run.split, run.dataset
+    facts = evaluation.RunFacts(settings.method, dataset.name, split.protocol, settings.seed, run.config.encoder.name)
+    task = evaluation.Task(dataset.labels[split.query], dataset.labels[split.database], settings.top_k, run.devices)
+    pool_bits = settings.pool_bits if role == "selected" else None
+    return evaluation.result_row(facts, task, role, codes, selector=selector, pool_bits=pool_bits, seconds=seconds)
 
 
 def write_results(run: Run, rows: list[dict]) -> None:
     """Writes metrics.json."""
-    value = {"definitions": result_rows.DEFINITIONS, "results": rows}
+    value = evaluation.metrics_content(rows)
     runs.in_first_process(lambda: write_json(run.workdir.path / "metrics.json", value))

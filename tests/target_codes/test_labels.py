@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from drlhash_jax.retrieval import count_unlabelled
+from drlhash_jax.codes import count_unlabelled
 from drlhash_jax.target_codes import find_label_sets, to_multi_hot
 
 
