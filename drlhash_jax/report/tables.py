@@ -13,20 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from drlhash_jax.bit_selection import SELECTORS
 from drlhash_jax.errors import UserError
 from drlhash_jax.figures import Series
 from drlhash_jax.runs.finished import FinishedRun
 
-# In the order of figures.
-SELECTOR_TITLES = {
-    "ppo": "PPO",
-    "greedy": "greedy",
-    "none": "trained at this length",
-    "random": "random",
-    "best_of_random": "best of N",
-    "entropy": "entropy",
-    "first": "first p",
-}
+# A figure shows a few curves: these come first, the other selectors in the order of their records.
+_FIRST = ("ppo", "greedy", "none", "random")
+_TITLES = {name: selector.label for name, selector in SELECTORS.items()} | {"none": "trained at this length"}
+SELECTOR_TITLES = {name: _TITLES[name] for name in dict.fromkeys((*_FIRST, *_TITLES))}
 # Fields of a configuration that may differ between the runs of one mean: they change no number of a row.
 _FREE_FIELDS = {
     *("seed", "bits", "selectors", "last_stage", "train_direct", "parallel", "checkpoint_seconds"),
