@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import describe_machine, first_call, interleaved
-from drlhash_jax import data, target_codes
+from drlhash_jax import data, target_codes, training
 from drlhash_jax.errors import UserError
+from drlhash_jax.methods.drlhash import target_codes_phase
 
 NUM_BITS = 64
 
@@ -57,10 +58,11 @@ def scale() -> None:
     """Prints the cost a row of whole epochs at 100,000 and 1,000,000 single-label rows, and the peak memory."""
     num_epochs = 5
     settings = target_codes.TargetCodeSettings(num_epochs=num_epochs, path="exact")
+    phase = target_codes_phase(NUM_BITS, settings)
     functions, sizes = {}, (100_000, 1_000_000)
     for size in sizes:
-        labels = np.random.default_rng(0).integers(0, 10, size)
-        run = lambda labels=labels: target_codes.infer_target_codes(jax.random.key(0), labels, NUM_BITS, settings).codes
+        rows = training.place_rows(None, np.random.default_rng(0).integers(0, 10, size), None)
+        run = lambda rows=rows: training.run_phase(jax.random.key(0), phase, rows)["codes"]
         first_call(run)
         functions[str(size)] = run
     seconds = interleaved(functions, 3)

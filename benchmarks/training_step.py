@@ -18,8 +18,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.timing import describe_machine, first_call, interleaved
-from drlhash_jax import data, encoders, training
-from drlhash_jax.types import TrainState
+from drlhash_jax import data, encoders, methods, training
 
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of activations; parameters are float32.")
 _BATCH = flags.DEFINE_integer("batch", 32, "Images a step.")
@@ -28,20 +27,27 @@ _EPOCH = flags.DEFINE_bool("epoch", False, "Also measure decoding and an epoch o
 NUM_BITS, RATES = 48, (1e-5, 1e-4)
 
 
+def make_method(encoder, settings: training.TrainingSettings) -> methods.Method:
+    """The thesis's method for `NUM_BITS` bits."""
+    spec = methods.METHODS["drlhash"]
+    return spec.make(methods.Ingredients(NUM_BITS, encoder, settings, spec.settings()))
+
+
 def ours(images: np.ndarray, codes: np.ndarray):
-    """A step of AlexNet as `fit_encoder` takes it: momentum, two learning rates, dropout."""
+    """A step of AlexNet as a run takes it: momentum, two learning rates, dropout."""
     encoder = encoders.make_encoder("alexnet", NUM_BITS, compute_dtype=_DTYPE.value)
-    optimizer = training.make_optimizer("momentum", *RATES, momentum=0.9, weight_decay=5e-4)
-    params = jax.jit(lambda key: encoder.init(key, jnp.zeros((1, 224, 224, 3)))["params"])(jax.random.key(0))
-    state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-    take = functools.partial(training.train_step, encoder=encoder, optimizer=optimizer)
-    step = jax.jit(take, donate_argnums=(0,))
-    batch = training.Batch(jnp.asarray(images), jnp.asarray(codes), jnp.ones(len(images)))
+    rates = {"learning_rate": RATES[0], "head_learning_rate": RATES[1]}
+    phase = make_method(encoder, training.TrainingSettings(optimizer="momentum", weight_decay=5e-4, **rates)).phases[-1]
+    spec = encoders.InputSpec(np.zeros(3, np.float32), np.ones(3, np.float32), "images")
+    before, labels, rows = {"codes": codes}, np.zeros(len(images), np.int32), np.arange(len(images), dtype=np.int32)
+    state = phase.init(jax.random.key(0), training.Start(images, labels, rows, 1, spec, before, {}, 1))
+    step = jax.jit(functools.partial(phase.step, num_steps=1, axis_name=None), donate_argnums=(0,))
+    batch = training.Batch(jnp.asarray(images), jnp.ones((len(images), 1)), rows, jnp.ones(len(images)))
     box = [state]
 
     def run():
-        box[0], loss = step(box[0], batch, jax.random.key(1))
-        return loss
+        box[0], metrics = step(box[0], batch, jax.random.key(1))
+        return metrics["loss"]
 
     return run
 
@@ -128,9 +134,10 @@ def measure_epoch() -> None:
     encoder = encoders.make_encoder("compact", NUM_BITS, width=32, compute_dtype=_DTYPE.value)
     settings = training.TrainingSettings(num_epochs=3, batch_size=64, optimizer="adam", max_shift=4)
     ends = []
-    fit = functools.partial(training.fit_encoder, on_epoch=lambda epoch, loss: ends.append(time.perf_counter()))
     inputs = dataset.inputs[rows]
-    fit(jax.random.key(0), encoder, inputs, codes, rows, encoders.fit_input_spec(inputs), settings)
+    placed = training.place_rows(inputs, dataset.labels[rows], encoders.fit_input_spec(inputs))
+    phase, on_epoch = make_method(encoder, settings).phases[-1], lambda epoch, means: ends.append(time.perf_counter())
+    training.run_phase(jax.random.key(0), phase, placed, before={"codes": codes}, on_epoch=on_epoch)
     epoch_seconds = float(np.median(np.diff(ends)))
     started = time.perf_counter()
     jax.block_until_ready(jnp.asarray(dataset.inputs[rows]))
