@@ -73,16 +73,18 @@ def write_pool(run: Run, pool: Hashed, heldout: np.ndarray | None, orders: dict[
     if pool.before and "codes" in pool.before:
         named["train_target"] = pool.before["codes"]
     write_codes(run, named)
-    record = runs.ModelRecord(
-        run.workdir.config,
-        run.config.run.method,
-        pool.query.shape[1],
-        run.rows.num_classes,
-        run.rows.spec,
-        pool.params,
-        orders,
-        run.dataset.image_spec._asdict() if run.dataset.image_spec else None,
-    )
+    facts = {
+        "config": run.workdir.config,
+        "method_name": run.config.run.method,
+        "num_bits": pool.query.shape[1],
+        "num_classes": run.rows.num_classes,
+        "input_spec": run.rows.spec,
+        "input_shape": run.rows.inputs.shape[1:],
+        "params": pool.params,
+        "selections": orders,
+        "image_files": run.dataset.image_spec._asdict() if run.dataset.image_spec else None,
+    }
+    record = runs.ModelRecord(**facts)
     runs.in_first_process(lambda: runs.write_model(run.workdir.path / "model", record))
 
 

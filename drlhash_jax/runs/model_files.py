@@ -33,6 +33,7 @@ class ModelRecord(NamedTuple):
       num_bits: K; bit k is 1 iff logit k >= 0.
       num_classes: C of the training labels.
       input_spec: normalisation of its inputs.
+      input_shape: of one training row as stored, e.g. (8, 8, 1).
       params: nested dict of arrays, what the method keeps for inference; may be empty. Booleans, integers and floats of
         NumPy's own types.
       selections: length -> selector -> pool positions in order of choice.
@@ -44,6 +45,7 @@ class ModelRecord(NamedTuple):
     num_bits: int
     num_classes: int
     input_spec: InputSpec
+    input_shape: tuple[int, ...]
     params: dict
     selections: dict[int, dict[str, list[int]]]
     image_files: dict | None = None
@@ -129,6 +131,7 @@ def write_model(directory: Path, record: ModelRecord) -> None:
         "num_classes": record.num_classes,
         "threshold": "bit 1 iff logit >= 0",
         "input": _describe_inputs(record.input_spec),
+        "input_shape": list(record.input_shape),
         "image_files": record.image_files,
         "selections": record.selections,
         "config": record.config,
@@ -173,13 +176,15 @@ def _assemble(description: dict, packed: bytes) -> ModelRecord:
         for selector, order in chosen.items():
             if len(order) != length or not set(order) <= set(range(num_bits)):
                 raise ValueError(f"selection {length} by {selector} is not {length} of the bits 0 to {num_bits - 1}")
-    return ModelRecord(
-        config=dict(description["config"]),
-        method_name=description["method"],
-        num_bits=num_bits,
-        num_classes=int(description["num_classes"]),
-        input_spec=_read_inputs(description["input"]),
-        params=unflatten_params(load(packed)),
-        selections=selections,
-        image_files=description["image_files"],
-    )
+    facts = {
+        "config": dict(description["config"]),
+        "method_name": description["method"],
+        "num_bits": num_bits,
+        "num_classes": int(description["num_classes"]),
+        "input_spec": _read_inputs(description["input"]),
+        "input_shape": tuple(int(side) for side in description["input_shape"]),
+        "params": unflatten_params(load(packed)),
+        "selections": selections,
+        "image_files": description["image_files"],
+    }
+    return ModelRecord(**facts)

@@ -9,14 +9,11 @@ import numpy as np
 from flax.errors import FlaxError
 
 from drlhash_jax.config import load
-from drlhash_jax.encoders import InputSpec
+from drlhash_jax.encoders import InputSpec, prepare_inputs
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import Method
 from drlhash_jax.runs.model_files import read_model
 from drlhash_jax.training import encode_codes
-
-# Of images of no given size.
-_ANY_SIDE = 32
 
 
 class Model(NamedTuple):
@@ -26,6 +23,7 @@ class Model(NamedTuple):
       method: Method that its parameters belong to.
       params: of the method's logits.
       spec: normalisation of its inputs.
+      input_shape: of one training row as stored, e.g. (8, 8, 1).
       num_bits: K; bit k is 1 iff logit k >= 0.
       selections: length -> selector -> pool positions in order of choice.
       image_files: fields of the `ImageSpec` that image files were decoded with; None if inputs were not files.
@@ -34,32 +32,37 @@ class Model(NamedTuple):
     method: Method
     params: dict[str, Any]
     spec: InputSpec
+    input_shape: tuple[int, ...]
     num_bits: int
     selections: dict[int, dict[str, list[int]]]
     image_files: dict | None
 
 
-def _check_parameters(model: Model, folder: str | Path) -> None:
-    """Refuses parameters that do not give K logits for an input like those of the training; nothing is computed."""
-    spec, num_channels = model.spec, len(model.spec.mean)
-    if spec.kind == "images":
-        side = spec.crop_size or spec.image_size
-        # Without a size in its description, a model reads any.
-        side = side or (model.image_files or {}).get("size", _ANY_SIDE)
-        shape = (1, side, side, num_channels)
-    else:
-        shape = (1, num_channels)
+def _num_outputs(model: Model, shape: tuple[int, ...]) -> int:
+    """Bits that one input of a shape gets; nothing is computed.
+
+    Raises:
+      ValueError: the parameters do not fit it.
+    """
+    logits = lambda params, x: model.method.logits(params, prepare_inputs(x, model.spec))
     try:
-        logits = jax.eval_shape(model.method.logits, model.params, jax.ShapeDtypeStruct(shape, jnp.float32))
+        return jax.eval_shape(logits, model.params, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).shape[1]
     except (FlaxError, KeyError, TypeError, ValueError, AssertionError) as error:
-        reason = str(error).splitlines()[0].split(" (http")[0]
+        raise ValueError((str(error).splitlines() or [type(error).__name__])[0].split(" (http")[0]) from error
+
+
+def _check_parameters(model: Model, folder: str | Path) -> None:
+    """Refuses parameters that do not give K logits for an input like those of the training."""
+    try:
+        num_outputs = _num_outputs(model, model.input_shape)
+    except ValueError as error:
         raise UserError(
             f"{folder} is not a saved model: its parameters do not fit its description of {model.num_bits} bits "
-            f"({reason})"
+            f"({error})"
         ) from error
-    if logits.shape[1] != model.num_bits:
+    if num_outputs != model.num_bits:
         raise UserError(
-            f"{folder} is not a saved model: model.json has {model.num_bits} bits, params.safetensors {logits.shape[1]}"
+            f"{folder} is not a saved model: model.json has {model.num_bits} bits, params.safetensors {num_outputs}"
         )
 
 
@@ -85,7 +88,7 @@ def load_model(folder: str | Path) -> Model:
     if config.run.method != record.method_name:
         raise UserError(f"{folder} is not a saved model: made by {record.method_name}, configured {config.run.method}")
     method = config.make_method(record.num_bits)
-    parts = record.input_spec, record.num_bits, record.selections, record.image_files
+    parts = record.input_spec, record.input_shape, record.num_bits, record.selections, record.image_files
     model = Model(method, record.params, *parts)
     _check_parameters(model, folder)
     return model
@@ -128,10 +131,16 @@ def selected_bits(model: Model, bits: int | None, selector: str | None) -> np.nd
 
 
 def _check_inputs(model: Model, inputs: Any) -> None:
+    """Refuses inputs that the model cannot read, or that are of another type than those that it was trained on."""
     shape, kind = tuple(inputs.shape), model.spec.kind
-    wanted = 4 if kind == "images" else 2
-    if len(shape) != wanted or shape[-1] != len(model.spec.mean):
-        axes = "[N, H, W, {}]" if kind == "images" else "[N, {}]"
-        raise UserError(f"inputs are {list(shape)}; this model reads {kind} {axes.format(len(model.spec.mean))}")
+    wanted = f"{kind} [N, {', '.join(map(str, model.input_shape))}]"
+    if len(shape) != 1 + len(model.input_shape) or shape[-1] != model.input_shape[-1]:
+        raise UserError(f"inputs are {list(shape)}; this model reads {wanted}")
     if kind == "images" and np.dtype(inputs.dtype) != np.uint8:
         raise UserError(f"inputs are {inputs.dtype}; this model reads images of uint8")
+    if shape[1:] != model.input_shape:
+        # Some encoders read images of any size.
+        try:
+            _num_outputs(model, shape[1:])
+        except ValueError as error:
+            raise UserError(f"inputs are {list(shape)}; this model reads {wanted} ({error})") from error

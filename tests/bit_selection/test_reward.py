@@ -53,14 +53,18 @@ def test_labels_that_nobody_shares_are_refused():
 
 
 def test_auto_follows_the_method():
-    assert RewardSettings().choose_codes("csq", shared_bits=True) == "crossfit"
-    assert RewardSettings().choose_codes("lsh", shared_bits=False) == "holdout"
+    choose = lambda codes, shared, fits=True: RewardSettings(codes=codes).choose_codes(
+        "lsh", shared_bits=shared, fits_rows=fits
+    )
+    assert choose("auto", True) == "crossfit" and choose("auto", False) == "holdout"
+    # Where nothing is trained, no row is one that was seen.
+    assert choose("auto", False, fits=False) == "fitted"
     for shared in (True, False):
         for codes in ("holdout", "fitted"):
-            assert RewardSettings(codes=codes).choose_codes("lsh", shared) == codes
-    assert RewardSettings(codes="crossfit").choose_codes("csq", True) == "crossfit"
+            assert choose(codes, shared) == codes
+    assert choose("crossfit", True) == "crossfit"
     with pytest.raises(UserError, match="reward.codes=crossfit: a bit of method=lsh .* choose holdout, or fitted"):
-        RewardSettings(codes="crossfit").choose_codes("lsh", False)
+        choose("crossfit", False)
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**20, -1, "many", True, None])

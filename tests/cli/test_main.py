@@ -313,6 +313,6 @@ def test_weights_that_do_not_fit_get_one_line(tmp_path):
 
 def test_other_config_in_the_same_workdir_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/config.json").write_text(json.dumps({"format": 2, "config": {"seed": 7}}))
+    (tmp_path / "run/config.json").write_text(json.dumps({"drlhash_jax": "0.1.0", "format": 2, "config": {"seed": 7}}))
     done = run("--config=configs/smoke.py", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 1 and "another config" in done.stderr and "Traceback" not in done.stderr

@@ -11,7 +11,7 @@ import pytest
 
 from drlhash_jax.errors import UserError
 from drlhash_jax.runs.checkpoints import StageCheckpoints, from_arrays, to_arrays
-from drlhash_jax.types import TrainState
+from drlhash_jax.training import State
 
 CONFIG = {"seed": 1, "bits": [4, 8], "ppo.num_envs": 16}
 FACTS = {"seconds": 1.5, "metrics_size": 10}
@@ -21,7 +21,7 @@ def state(value):
     params = {"layer": {"kernel": jnp.full((2, 3), value), "bias": jnp.arange(3.0)}}
     return (
         jax.random.key_data(jax.random.key(7)),
-        TrainState(jnp.asarray(5, jnp.int32), params, optax.adam(0.1).init(params)),
+        State(jnp.asarray(5, jnp.int32), params, optax.adam(0.1).init(params)),
         np.array([True, False]),
     )
 

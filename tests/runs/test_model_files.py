@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from drlhash_jax.encoders import InputSpec, fit_input_spec, make_encoder, prepare_inputs
 from drlhash_jax.errors import UserError
-from drlhash_jax.runs import ModelRecord, flatten_params, read_model, unflatten_params, write_model
+from drlhash_jax.runs.model_files import ModelRecord, flatten_params, read_model, unflatten_params, write_model
 
 CONFIG = {"seed": 3, "bits": (2,), "data": {"path": "ä/b c.npy", "cache": ""}, "encoder": {"options": {"hidden": (3,)}}}
 # Every field is another than its default, and no two numbers are alike.
@@ -32,6 +32,7 @@ RECORD = ModelRecord(
     num_bits=4,
     num_classes=7,
     input_spec=INPUT_SPEC,
+    input_shape=(12, 11, 3),
     params={"head": {"kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3)}},
     selections=SELECTIONS,
 )

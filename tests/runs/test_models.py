@@ -37,7 +37,8 @@ def save(folder, method="drlhash", spec=FEATURES, num_bits=6, **changes):
         width = int(np.prod(shape))
         projection = np.asarray(jax.random.normal(jax.random.key(0), (width, num_bits)))
         params = {"mean": np.zeros(width, np.float32), "projection": projection}
-    record = ModelRecord(values, method, num_bits, 3, spec, params, {2: {"ppo": [4, 1]}})
+    shape = (12, 12, 1) if images else (5,)
+    record = ModelRecord(values, method, num_bits, 3, spec, shape, params, {2: {"ppo": [4, 1]}})
     write_model(folder, record._replace(**changes))
     return made, params
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,8 +91,9 @@ def test_stopped_and_continued(finished, tmp_path):
 
 @pytest.mark.slow
 def test_evaluated_and_reported(finished, tmp_path):
-    assert "eval.json" in run("eval", f"--workdir={finished}", f"--out={tmp_path / 'eval.json'}")
-    evaluated = json.loads((tmp_path / "eval.json").read_text())["results"]
+    shutil.copytree(finished, tmp_path / "run")
+    assert "eval.json" in run("eval", f"--workdir={tmp_path / 'run'}")
+    evaluated = json.loads((tmp_path / "run/eval.json").read_text())["results"]
     assert {row["selector"] for row in evaluated} == {"none", "greedy", "random"}
     run("report", f"--runs={finished}", f"--out={tmp_path / 'report'}")
     assert "lsh" in (tmp_path / "report/report.html").read_text()
