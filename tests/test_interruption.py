@@ -161,10 +161,13 @@ def test_a_loss_that_is_no_number_ends_the_run(environment, tmp_path):
         "--config.training.optimizer=sgd",
         "--config.training.learning_rate=1e6",
         "--config.training.head_learning_rate=1e6",
+        "--config.training.weight_decay=1000",
     ]
     done = subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert re.search(r"stage encoder_016: loss is (inf|nan) at step \d \(epoch 0, batch \d\)", done.stderr), done.stderr
+    assert re.search(r"stage encoder_016: loss is (inf|nan) at step \d \(epoch 1, batch \d\)", done.stderr), done.stderr
     assert "Traceback" not in done.stderr
-    assert not (folder / "checkpoints/encoder_016").exists()
+    # The state after epoch 0 is the last good one, and stays.
+    assert len(list((folder / "checkpoints/encoder_016").glob("*.npz"))) == 1
+    assert not (folder / "checkpoints/encoder_016.npz").exists()
     assert (folder / "checkpoints/target_codes_016.npz").exists()
