@@ -38,12 +38,13 @@ class StopSignals:
             # Signals of others' handlers come through the same pipe.
             if numbers[0] not in _SIGNALS:
                 continue
-            self._received.append(numbers[0])
             name = signal.Signals(numbers[0]).name
-            if len(self._received) > 1:
+            if self._received:
                 print(f"drlhash_jax: {name} again: leaving at once", file=sys.stderr, flush=True)
                 os._exit(128 + numbers[0])
             print(f"drlhash_jax: {name}: stopping after this step; again to leave at once", file=sys.stderr, flush=True)
+            # Known only now: the run may end at once, and this thread with it.
+            self._received.append(numbers[0])
         os.close(reading)
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

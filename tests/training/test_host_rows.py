@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import jax
@@ -45,27 +45,32 @@ def test_rows_in_a_file_give_the_same_bits(kind, tmp_path):
 
 
 def test_the_next_batches_are_read_meanwhile():
-    """Reading takes 60 ms, computing 60 ms: one after the other would be twice as long."""
+    """While a batch is computed, the one after it is read, and no other; nobody has asked for it yet."""
 
-    class Slow:
+    class Watched:
         shape, dtype = (40, 3), np.dtype(np.float32)
 
+        def __init__(self):
+            self.read = [threading.Event() for _ in range(10)]
+
         def __getitem__(self, rows):
-            time.sleep(0.06)
+            self.read[rows[0] // 4].set()
             return np.zeros((len(rows), 3), np.float32)
 
-    rows = place_rows(Slow(), np.zeros(40, np.int32), None, resident_bytes=0)
+    inputs = Watched()
+    rows = place_rows(inputs, np.zeros(40, np.int32), None, resident_bytes=0)
     assert rows.streamed
     sizes = type("Sizes", (), {"chunk": 1, "num_batches": 10, "num_steps": 10, "next_stop": lambda self, at: at + 1})()
     order = np.arange(40, dtype=np.int32).reshape(10, 4), np.ones((10, 4), np.float32)
     feed = HostFeed(rows, np.arange(40, dtype=np.int32), lambda epoch: order, sizes)
     for position in range(10):
         chunk = feed.chunk(position)
-        assert chunk.picked[0].tolist() == list(range(4 * position, 4 * position + 4))
-        time.sleep(0.12)
-    # Only the first batch is waited for.
-    assert 0 < feed.waited < 0.3
-    assert 0 < feed.waiting < 0.3 and feed.waited == 0
+        assert chunk.picked[0].tolist() == list(range(4 * position, 4 * position + 4)) and chunk.first == position
+        if position < 9:
+            assert inputs.read[position + 1].wait(timeout=30)
+        assert not any(event.is_set() for event in inputs.read[position + 2 :])
+    # The first batch at least was waited for; a look at the share starts again.
+    assert feed.waited > 0 and 0 < feed.waiting <= 1 and feed.waited == 0
     feed.close()
 
 
