@@ -6,13 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from drlhash_jax import parallel
-from drlhash_jax.methods.base import Ingredients, Method
+from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
 from drlhash_jax.settings import Settings, setting
-from drlhash_jax.training import Batch, Start, State, epoch_keys, gradient_phase, weighted_mean
+from drlhash_jax.training import Batch, Start, State, epoch_keys, gradient_phase, multi_hot, weighted_mean
 from drlhash_jax.types import Array
 
 # Rows of the similarity matrix in memory at a time.
@@ -119,10 +118,7 @@ def update_codes(codes: Array, outputs: Array, sampled: Array, kept: Asymmetric,
 
 def _begin(key: Array, begin: Start, num_bits: int, settings: ADSHSettings) -> Asymmetric:
     num_rows = len(begin.labels)
-    labels = begin.labels
-    if labels.ndim == 1:
-        labels = labels[:, None] == np.arange(begin.num_classes)
-    labels = jnp.asarray(labels, jnp.float32)
+    labels = multi_hot(jnp.asarray(begin.labels), begin.num_classes)
     inside = jnp.zeros(num_rows, jnp.float32).at[begin.subset].set(1.0)
     _, loop_key = jax.random.split(key)
     first = _sample(loop_key, jnp.int32(0), jnp.asarray(begin.subset), settings)
@@ -176,4 +172,4 @@ def make(given: Ingredients) -> Method:
         sample_rows=sample_rows,
         finish=lambda state: {"params": state.params, "codes": (state.extra.codes > 0).astype(jnp.uint8)},
     )
-    return Method((phase,), lambda params, x: given.encoder.apply({"params": params}, x, train=False))
+    return Method((phase,), encoder_logits(given.encoder))

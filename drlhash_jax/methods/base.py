@@ -27,6 +27,11 @@ class Method(NamedTuple):
     shared_bits: bool = False
 
 
+def encoder_logits(encoder: nn.Module) -> Callable[[Any, Array], Array]:
+    """The logits of a method that keeps the encoder's parameters and nothing else."""
+    return lambda params, x: encoder.apply({"params": params}, x, train=False)
+
+
 class Ingredients(NamedTuple):
     """What a method is made from; hashable.
 

@@ -9,9 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
-from drlhash_jax.methods.base import Ingredients, Method
+from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
 from drlhash_jax.settings import Settings, setting
-from drlhash_jax.training import Batch, Phase, Start, State, binary_cross_entropy, gradient_phase, weighted_mean
+from drlhash_jax.training import (
+    Batch,
+    Phase,
+    Start,
+    State,
+    binary_cross_entropy,
+    gradient_phase,
+    multi_hot,
+    weighted_mean,
+)
 from drlhash_jax.types import Array
 
 # Draws of random centres before the best of them is taken.
@@ -67,9 +76,7 @@ def row_centres(key: Array, centres: np.ndarray, labels: np.ndarray) -> np.ndarr
       The sign of the sum of the centres of a row's labels; ties, and rows without a label, take the bits of one random
       code.
     """
-    if labels.ndim == 1:
-        labels = labels[:, None] == np.arange(len(centres))
-    sums = labels.astype(np.int32) @ centres.astype(np.int32)
+    sums = np.asarray(multi_hot(labels, len(centres)), np.int32) @ centres.astype(np.int32)
     tie = np.asarray(jax.random.bernoulli(key, shape=centres.shape[1:]))
     return np.where(sums == 0, tie, sums > 0).astype(np.uint8)
 
@@ -102,5 +109,4 @@ def make(given: Ingredients) -> Method:
         _centres_phase(given.num_bits),
         gradient_phase(given.encoder, given.training, loss, init_extra=keep_centres),
     )
-    logits = lambda params, x: given.encoder.apply({"params": params}, x, train=False)
-    return Method(phases, logits, shared_bits=True)
+    return Method(phases, encoder_logits(given.encoder), shared_bits=True)

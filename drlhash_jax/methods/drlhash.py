@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from drlhash_jax.methods.base import Ingredients, Method
+from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
 from drlhash_jax.target_codes import TargetCodeSettings, codes_of, gradient_step, start
 from drlhash_jax.training import Batch, Phase, Start, State, binary_cross_entropy, gradient_phase
 from drlhash_jax.types import Array
@@ -47,6 +47,5 @@ def learn_codes(encoder, training) -> Phase:
 @functools.lru_cache
 def make(given: Ingredients) -> Method:
     """The chain of the thesis for codes of one length."""
-    logits = lambda params, x: given.encoder.apply({"params": params}, x, train=False)
     phases = target_codes_phase(given.num_bits, given.settings), learn_codes(given.encoder, given.training)
-    return Method(phases, logits, shared_bits=True)
+    return Method(phases, encoder_logits(given.encoder), shared_bits=True)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from drlhash_jax import data, runs
-from drlhash_jax.pipeline.run import Run, follow_epochs
-from drlhash_jax.training import Phase, cross_fit_codes, encode_codes, fit
+from drlhash_jax.pipeline.run import Run, follow_epochs, stage_of
+from drlhash_jax.training import Phase, cross_fit_codes, encode_codes, fit, run_phase
 from drlhash_jax.types import Checkpoint
 
 _PARTS = ("train", "query", "database")
@@ -34,8 +34,8 @@ class Hashed(NamedTuple):
     seconds: float
 
 
-def _title(phase: Phase) -> str:
-    return phase.name.replace("_", " ")
+def _title(phase: Phase, num_bits: int) -> str:
+    return f"{phase.name.replace('_', ' ')}, {num_bits} bits"
 
 
 def _run_stage(run: Run, name: str, title: str, phase: Phase, compute: Callable[..., dict[str, Any]]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def before_last_phase(run: Run, num_bits: int) -> dict[str, Any] | None:
     """Runs the phases before the last; returns what they hand on, None if there are none."""
 
     def run_stage(phase: Phase, compute: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-        return _run_stage(run, f"{phase.name}_{num_bits:03d}", f"{_title(phase)}, {num_bits} bits", phase, compute)
+        return _run_stage(run, stage_of(phase, num_bits), _title(phase, num_bits), phase, compute)
 
     key_of = lambda name: run.key(name, num_bits)
     return fit(run.method(num_bits).phases[:-1], run.rows, key_of, run.subset, run_stage=run_stage)
@@ -77,21 +77,14 @@ def _encode_parts(run: Run, num_bits: int, handed_on: dict[str, Any]) -> dict[st
 def hash_split(run: Run, num_bits: int) -> Hashed:
     """Trains the run's method for codes of one length, and encodes every part of the split."""
     before = before_last_phase(run, num_bits)
-    stage = ""
+    phase = run.method(num_bits).phases[-1]
+    stage, key = stage_of(phase, num_bits), run.key(phase.name, num_bits)
 
-    def run_stage(phase: Phase, compute: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-        nonlocal stage
-        stage = f"{phase.name}_{num_bits:03d}"
+    def compute(**callbacks: Any) -> dict[str, Any]:
+        handed_on = run_phase(key, phase, run.rows, run.subset, before=before, **callbacks)
+        return _encode_parts(run, num_bits, handed_on) | {"params": handed_on["params"]}
 
-        def compute_and_encode(**callbacks: Any) -> dict[str, Any]:
-            handed_on = compute(**callbacks)
-            return _encode_parts(run, num_bits, handed_on) | {"params": handed_on["params"]}
-
-        return _run_stage(run, stage, f"{_title(phase)}, {num_bits} bits", phase, compute_and_encode)
-
-    key_of = lambda name: run.key(name, num_bits)
-    last = run.method(num_bits).phases[-1:]
-    found = fit(last, run.rows, key_of, run.subset, before=before, run_stage=run_stage)
+    found = _run_stage(run, stage, _title(phase, num_bits), phase, compute)
     return Hashed(*(found[part] for part in _PARTS), found["params"], before, run.workdir.seconds(stage))
 
 

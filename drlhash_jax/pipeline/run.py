@@ -11,7 +11,7 @@ from drlhash_jax import data, parallel, runs, terminal
 from drlhash_jax.bit_selection import SELECTORS
 from drlhash_jax.config import RunConfig, num_held_out
 from drlhash_jax.methods import Method
-from drlhash_jax.training import TrainingRows
+from drlhash_jax.training import Phase, TrainingRows
 from drlhash_jax.types import Array
 
 # Keys hash a stage's name, so that a new stage does not reseed the others; these stages are older than that rule.
@@ -78,12 +78,17 @@ class Run(NamedTuple):
         return self.config.make_method(num_bits)
 
 
+def stage_of(phase: Phase, num_bits: int) -> str:
+    """Name of the stage that runs a phase for codes of one length."""
+    return f"{phase.name}_{num_bits:03d}"
+
+
 def stage_names(config: RunConfig) -> list[str]:
     """Names of all stages of a run, in their order."""
     run = config.run
 
     def training(bits: int) -> list[str]:
-        return [f"{phase.name}_{bits:03d}" for phase in config.make_method(bits).phases]
+        return [stage_of(phase, bits) for phase in config.make_method(bits).phases]
 
     names = training(run.pool_bits)
     if run.last_stage == "target_codes":

@@ -2,6 +2,7 @@
 
 from drlhash_jax.training.cross_fit import assign_folds, cross_fit_codes
 from drlhash_jax.training.encode import encode_codes, encode_logits
+from drlhash_jax.training.feeds import multi_hot
 from drlhash_jax.training.fit import fit
 from drlhash_jax.training.gradient import gradient_phase
 from drlhash_jax.training.loop import run_chunks
@@ -26,6 +27,7 @@ __all__ = [
     "epoch_keys",
     "fit",
     "gradient_phase",
+    "multi_hot",
     "place_rows",
     "run_chunks",
     "run_phase",
