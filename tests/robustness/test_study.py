@@ -124,7 +124,9 @@ def save_network(folder, inputs, name, num_bits, selections=None, image_files=No
     params = jax.jit(encoder.init)(jax.random.key(0), inputs[:1].astype(np.float32))["params"]
     config = plain_config(default_config())
     config["encoder"] |= {"name": name, "options": options}
-    write_model(folder, ModelRecord(config, "drlhash", num_bits, 10, spec, params, selections or {}, image_files))
+    shape = inputs.shape[1:]
+    record = ModelRecord(config, "drlhash", num_bits, 10, spec, shape, params, selections or {}, image_files)
+    write_model(folder, record)
     return codes(encoder, params, inputs, spec)
 
 
