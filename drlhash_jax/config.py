@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from drlhash_jax.bit_selection import SELECTORS, PPOSettings, RewardSettings
+from drlhash_jax.codes import count_unlabelled
 from drlhash_jax.data import SOURCES, DataSettings, ProtocolSettings
 from drlhash_jax.encoders import ENCODERS, EncoderSettings, hashable_options
 from drlhash_jax.errors import UserError
-from drlhash_jax.methods import METHODS, Ingredients, Method
+from drlhash_jax.methods import METHODS, Ingredients, Method, TrainingFacts
 from drlhash_jax.parallel import WRAPPERS
 from drlhash_jax.settings import Settings, near, setting, shown
-from drlhash_jax.training import TrainingSettings
+from drlhash_jax.training import TrainingRows, TrainingSettings
 
 LAST_STAGES = ("target_codes", "encoder", "selection")
 
@@ -242,6 +243,48 @@ def check_against_data(config: RunConfig, inputs: Any, num_train: int, from_file
     _check_sizes(config.encoder, inputs, from_files)
     if config.run.last_stage == "selection":
         _check_reward(config, num_train)
+
+
+def check_against_rows(config: RunConfig, rows: TrainingRows) -> None:
+    """Refuses training rows that the method cannot learn from.
+
+    Args:
+      config: RunConfig.
+      rows: TrainingRows.
+
+    Raises:
+      UserError: says what does not fit and what would.
+    """
+    run = config.run
+    if run.last_stage == "target_codes":
+        return
+    spec = METHODS[run.method]
+    if spec.learns_labels:
+        _check_labels(run.method, rows)
+    direct = run.bits if run.last_stage == "selection" and run.train_direct else ()
+    for num_bits in (run.pool_bits, *direct):
+        sizes = rows.inputs.shape[1:], len(rows.labels), rows.num_classes
+        misfit = spec.misfit(config.method, TrainingFacts(num_bits, rows.spec.kind, *sizes))
+        if misfit:
+            raise UserError(f"method={run.method}: {misfit}")
+
+
+def _check_labels(method: str, rows: TrainingRows) -> None:
+    """Refuses labels that tell nothing, and rows without a label where the method cannot use them."""
+    others = ", ".join(name for name, spec in METHODS.items() if not spec.learns_labels)
+    accepting = ", ".join(name for name, spec in METHODS.items() if spec.learns_labels and spec.accepts_unlabelled)
+    num_rows, num_unlabelled = len(rows.labels), count_unlabelled(rows.labels)
+    num_classes = 0 if num_unlabelled == num_rows else rows.num_classes
+    if num_classes < 2:
+        raise UserError(
+            f"method={method} learns from labels, and the training rows have {num_classes} class(es): give rows of two "
+            f"classes or more, or use a method that needs no labels ({others})"
+        )
+    if num_unlabelled and not METHODS[method].accepts_unlabelled:
+        raise UserError(
+            f"method={method}: {num_unlabelled} of {num_rows} training rows have no label: leave them out, "
+            f"or use a method that accepts them ({accepting}) or needs no labels ({others})"
+        )
 
 
 def _check_reward(config: RunConfig, num_train: int) -> None:

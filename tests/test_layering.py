@@ -25,7 +25,7 @@ ALLOWED = {
     "bit_selection": {"errors", "settings", "types", "parallel", "codes", "retrieval", "training"},
     "data": {"errors", "settings", "codes"},
     "weights": {"errors", "data"},
-    "config": {"errors", "settings", "parallel", "encoders", "training", "methods", "bit_selection", "data"},
+    "config": {"errors", "settings", "parallel", "codes", "encoders", "training", "methods", "bit_selection", "data"},
     "runs": {"errors", "files", "types", "codes", "encoders", "training", "methods", "data", "config"},
     "evaluation": {"errors", "files", "terminal", "parallel", "codes", "retrieval", "data", "runs"},
     "robustness": {"errors", "codes", "data", "runs"},

@@ -48,6 +48,24 @@ class Ingredients(NamedTuple):
     settings: Settings
 
 
+class TrainingFacts(NamedTuple):
+    """What a method may refuse before anything is trained.
+
+    Attributes:
+      num_bits: K.
+      kind: "features" or "images".
+      shape: of one training row as stored, e.g. (32, 32, 3).
+      num_rows: n, training rows.
+      num_classes: C.
+    """
+
+    num_bits: int
+    kind: str
+    shape: tuple[int, ...]
+    num_rows: int
+    num_classes: int
+
+
 class MethodSpec(NamedTuple):
     """What is known of a method.
 
@@ -57,6 +75,11 @@ class MethodSpec(NamedTuple):
       settings: class of its own settings.
       section: of the configuration that holds them; "" for none.
       trains_encoder: whether it trains the configured encoder.
+      learns_labels: whether it learns from labels; such a method needs at least two classes.
+      accepts_unlabelled: whether some training rows may be without a label; other methods that learn from labels refuse
+        such rows.
+      misfit: (the method's settings, TrainingFacts) -> one line that says what does not fit and what would; None if all
+        fits.
     """
 
     make: Callable[[Ingredients], Method]
@@ -64,3 +87,6 @@ class MethodSpec(NamedTuple):
     settings: type[Settings] = Settings
     section: str = ""
     trains_encoder: bool = True
+    learns_labels: bool = True
+    accepts_unlabelled: bool = False
+    misfit: Callable[[Any, TrainingFacts], str | None] = lambda settings, facts: None

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from drlhash_jax import data, encoders, parallel, weights
-from drlhash_jax.config import RunConfig, check_against_data, check_against_devices, load
+from drlhash_jax.config import RunConfig, check_against_data, check_against_devices, check_against_rows, load
 from drlhash_jax.files import sha256_of
 from drlhash_jax.methods import METHODS
 from drlhash_jax.training import TrainingRows, place_rows
@@ -79,4 +79,5 @@ def load_run(config: ml_collections.ConfigDict) -> Loaded:
         devices=devices,
         resident_bytes=settings.training.resident_mib * 2**20,
     )
+    check_against_rows(settings, rows)
     return Loaded(settings, dataset, split, rows, facts)

@@ -1,4 +1,4 @@
-"""The phase of most methods: an encoder learns by gradient steps on a loss of its logits."""
+"""The phase of most methods: an encoder learns by gradient steps on a loss of its outputs."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -16,9 +16,9 @@ from drlhash_jax.training.phase import Batch, Phase, Start, State
 from drlhash_jax.training.settings import TrainingSettings
 from drlhash_jax.types import Array
 
-# (logits float32 [B, K], Batch, extra, axis_name) -> this device's share of the loss, float32 scalar: the shares of all
-# devices add up to the loss of the batch.
-Loss = Callable[[Array, Batch, Any, str | None], Array]
+# (outputs, Batch, extra, axis_name) -> this device's share of the loss, float32 scalar: the shares of all devices add
+# up to the loss of the batch. Outputs are logits float32 [B, K], or whatever else the network returns in training.
+Loss = Callable[[Any, Batch, Any, str | None], Array]
 
 
 def loss_and_gradient(
@@ -31,7 +31,7 @@ def loss_and_gradient(
     loss: Loss,
     axis_name: str | None = None,
 ) -> tuple[Array, dict, Array]:
-    """The batch's loss, its gradient, and the logits.
+    """The batch's loss, its gradient, and the outputs.
 
     Loss and gradient are independent of the number of devices up to rounding, but for dropout, which each device draws
     for itself.
@@ -53,11 +53,11 @@ def loss_and_gradient(
         key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
 
     def share_of_loss(params):
-        logits = encoder.apply({"params": params}, batch.inputs, train=True, rngs={"dropout": key})
-        return loss(logits, batch, extra, axis_name), logits
+        outputs = encoder.apply({"params": params}, batch.inputs, train=True, rngs={"dropout": key})
+        return loss(outputs, batch, extra, axis_name), outputs
 
-    (value, logits), gradient = jax.value_and_grad(share_of_loss, has_aux=True)(parallel.vary(params, axis_name))
-    return *parallel.total((value, gradient), axis_name), logits
+    (value, outputs), gradient = jax.value_and_grad(share_of_loss, has_aux=True)(parallel.vary(params, axis_name))
+    return *parallel.total((value, gradient), axis_name), outputs
 
 
 @functools.partial(jax.jit, static_argnames="encoder")
@@ -93,17 +93,19 @@ def gradient_phase(
     loss: Loss,
     *,
     init_extra: Callable[[Array, Start], Any] = lambda key, start: None,
-    update_extra: Callable[..., Any] = lambda extra, logits, batch, axis_name: extra,
+    update_extra: Callable[..., Any] = lambda extra, outputs, batch, axis_name: extra,
     **hooks: Callable,
 ) -> Phase:
     """A phase that trains an encoder.
 
     Args:
-      encoder: module from normalised inputs to logits ``[B, K]``.
+      encoder: module from normalised inputs to logits ``[B, K]``, or to what the loss wants. A method that puts layers
+        on top of an encoder shares its scope (`flax.linen.share_scope`), so that published weights and learning rates
+        find its layers, and calls its own "head_...".
       settings: TrainingSettings.
       loss: see `Loss`.
       init_extra: (key, Start) -> what else the loss looks at.
-      update_extra: (extra, logits of this device's rows, Batch, axis_name) -> extra after a step, the same on all
+      update_extra: (extra, outputs of this device's rows, Batch, axis_name) -> extra after a step, the same on all
         devices.
       **hooks: other functions of `Phase`: end_epoch, sample_rows, finish.
 
@@ -119,12 +121,12 @@ def gradient_phase(
         return State(jnp.zeros((), jnp.int32), params, opt_state, init_extra(key, start))
 
     def step(state: State, batch: Batch, key: Array, *, num_steps: int, axis_name: str | None = None):
-        value, gradient, logits = loss_and_gradient(
+        value, gradient, outputs = loss_and_gradient(
             state.params, batch, state.extra, key, encoder=encoder, loss=loss, axis_name=axis_name
         )
         updates, opt_state = _optimizer(settings, num_steps).update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        extra = update_extra(state.extra, logits, batch, axis_name)
+        extra = update_extra(state.extra, outputs, batch, axis_name)
         return state.replace(params=params, opt_state=opt_state, extra=extra), {"loss": value}
 
     sizes = settings.num_epochs, settings.batch_size

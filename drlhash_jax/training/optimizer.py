@@ -8,7 +8,7 @@ SCHEDULES = ("constant", "cosine")
 
 
 def _group_of(path: tuple, _) -> str:
-    return "head" if path[0].key == "head" else "trunk"
+    return "head" if path[0].key.startswith("head") else "trunk"
 
 
 def make_optimizer(
@@ -26,7 +26,8 @@ def make_optimizer(
     Args:
       name: "sgd", "momentum" (Nesterov off), or "adam".
       learning_rate: of every layer but the head; 0 leaves them as they are, and saves their backward pass.
-      head_learning_rate: of the layer named "head".
+      head_learning_rate: of the layers whose names start with "head": the last one of every encoder, and what a method
+        puts on top of it.
       momentum: of "momentum".
       weight_decay: L2 penalty added to the gradient of kernels for sgd and momentum, decoupled for adam.
       schedule: "constant", or "cosine" to zero over num_steps.

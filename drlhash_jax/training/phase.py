@@ -50,12 +50,15 @@ class Batch(NamedTuple):
       labels: float32 ``[B, C]`` multi-hot.
       rows: int32 ``[B]``, their numbers among all training rows.
       weights: float32 ``[B]``, 0 marking padding.
+      key: PRNG key of the step, the same on all devices; what is random in a row folds in the row's number, so that it
+        does not depend on the number of devices. None where nothing is random.
     """
 
     inputs: Array | None
     labels: Array
     rows: Array
     weights: Array
+    key: Array | None = None
 
 
 @struct.dataclass

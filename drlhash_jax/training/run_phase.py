@@ -106,17 +106,19 @@ def take_steps(
     else:
         whole = _all_rows(feed, sizes.num_classes, spec, phase.needs_inputs)
 
-    def batch_of(index: Array) -> Batch:
+    def batch_of(index: Array, key: Array) -> Batch:
         if not sizes.batch_size:
-            return whole
+            return whole._replace(key=key)
         inputs, labels, rows, weights = stored(index)
         seen = see(inputs, rows, views_key, spec, phase.max_shift)
-        return Batch(seen, multi_hot(labels, sizes.num_classes), rows, weights)
+        return Batch(seen, multi_hot(labels, sizes.num_classes), rows, weights, key)
 
     def step(index: Array, carry: tuple) -> tuple:
         state, metrics = carry
         step_key = jax.random.fold_in(steps_key, index)
-        after, values = phase.step(state, batch_of(index), step_key, num_steps=sizes.num_steps, axis_name=axis_name)
+        # Dropout draws from the step's own key.
+        batch = batch_of(index, jax.random.fold_in(step_key, 1))
+        after, values = phase.step(state, batch, step_key, num_steps=sizes.num_steps, axis_name=axis_name)
         metrics = {name: metrics[name].at[index].set(values[name]) for name in phase.metrics}
         return after.replace(step=state.step + 1), metrics
 
