@@ -10,6 +10,7 @@ from flax import struct
 
 from drlhash_jax import parallel
 from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
+from drlhash_jax.methods.pairs import share_label
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.training import Batch, Start, State, epoch_keys, gradient_phase, multi_hot, weighted_mean
 from drlhash_jax.types import Array
@@ -54,11 +55,6 @@ def _sample(key: Array, epoch: Array, subset: Array, settings: ADSHSettings) -> 
     return jax.random.permutation(round_key, subset)[: settings.num_samples]
 
 
-def _similar(a: Array, b: Array) -> Array:
-    """Whether rows share a label: float32 ``[A, B]``."""
-    return (a @ b.T > 0).astype(jnp.float32)
-
-
 def _by_blocks(function: Any, rows: Array) -> Array:
     """Applies a function of ``[R, C]`` to rows ``[n, C]``, some at a time; results have a leading axis of n."""
     size = min(_ROWS_PER_BLOCK, rows.shape[0])
@@ -78,7 +74,7 @@ def pair_ratio(sampled: Array, labels: Array, inside: Array) -> Array:
     Returns:
       float32 scalar; pairs are counted as shares, so that no large sum loses digits.
     """
-    shares = _by_blocks(lambda block: jnp.mean(_similar(block, sampled), axis=1), labels)
+    shares = _by_blocks(lambda block: jnp.mean(share_label(block, sampled), axis=1), labels)
     similar = jnp.sum(shares * inside) / jnp.sum(inside)
     return similar / jnp.maximum(1.0 - similar, 1e-6)
 
@@ -102,7 +98,7 @@ def update_codes(codes: Array, outputs: Array, sampled: Array, kept: Asymmetric,
     num_bits = codes.shape[1]
     u = outputs[sampled]
     sampled_labels = kept.labels[sampled]
-    similar = _by_blocks(lambda block: _similar(block, sampled_labels) @ u, kept.labels)
+    similar = _by_blocks(lambda block: share_label(block, sampled_labels) @ u, kept.labels)
     wanted = (
         num_bits * ((1.0 + kept.ratio) * similar - kept.ratio * jnp.sum(u, axis=0, keepdims=True)) + gamma * outputs
     )
@@ -134,7 +130,7 @@ def make(given: Ingredients) -> Method:
 
     def loss(logits: Array, batch: Batch, kept: Asymmetric, axis_name: str | None) -> Array:
         u = jnp.tanh(logits)
-        soft = _similar(batch.labels, kept.labels) * (1.0 + kept.ratio) - kept.ratio
+        soft = share_label(batch.labels, kept.labels) * (1.0 + kept.ratio) - kept.ratio
         residual = (u @ kept.codes.T - num_bits * soft) ** 2 @ kept.inside
         own = jnp.sum((kept.codes[batch.rows] - u) ** 2, axis=1)
         per_row = (residual + settings.gamma * own) / jnp.sum(kept.inside)
