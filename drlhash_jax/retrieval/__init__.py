@@ -27,6 +27,7 @@ from drlhash_jax.retrieval.metrics import (
     share_of_queries,
 )
 from drlhash_jax.retrieval.packing import pack_words
+from drlhash_jax.retrieval.scores import score_queries
 from drlhash_jax.retrieval.streaming import (
     RANKS,
     Means,
@@ -72,6 +73,7 @@ __all__ = [
     "radius_curve",
     "recall_at_n",
     "reproduce_map",
+    "score_queries",
     "share_of_queries",
     "stable_map",
     "stable_queries",
