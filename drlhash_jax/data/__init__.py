@@ -16,6 +16,7 @@ from drlhash_jax.data.protocols import (
     find_protocol,
     make_split,
     split_digest,
+    validation_split,
 )
 from drlhash_jax.data.row_view import select_rows
 from drlhash_jax.data.sources import SOURCES, load_dataset
@@ -44,4 +45,5 @@ __all__ = [
     "select_rows",
     "split_address",
     "split_digest",
+    "validation_split",
 ]

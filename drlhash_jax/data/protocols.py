@@ -49,11 +49,31 @@ class ConceptBalanced(NamedTuple):
     train_in_database: bool
 
 
+class UnseenClasses(NamedTuple):
+    """Some classes are never trained on and make all queries: what codes are worth for classes that come later.
+
+    Supervised codes are known to fail there (Sablayrolles et al., ICASSP 2017). Which classes is drawn. The database is
+    all rows but the queries, less the training rows where `train_in_database` is false. Of multi-label data, rows with
+    any unseen label are not trained on, and queries are drawn from them.
+
+    Attributes:
+      query: query rows per unseen class.
+      train: training rows per seen class.
+      train_in_database: whether training rows are also searched.
+      unseen: number of unseen classes.
+    """
+
+    query: int
+    train: int
+    train_in_database: bool
+    unseen: int
+
+
 class PublishedLists(NamedTuple):
     """The index lists that come with the dataset, under the protocol's name or as those of source "lists"."""
 
 
-Protocol = ClassBalanced | RandomRows | ConceptBalanced | PublishedLists
+Protocol = ClassBalanced | RandomRows | ConceptBalanced | UnseenClasses | PublishedLists
 
 # As in the literature: C for CIFAR-10, N for NUS-WIDE (m: HashNet's copy of it), CO for MS-COCO.
 PROTOCOLS: dict[str, Protocol] = {
@@ -61,6 +81,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "C-59": ClassBalanced(100, 500, True),
     "C-II": ClassBalanced(1000, 5000, True),
     "C-A": ClassBalanced(100, 5900, True),
+    "C-8+2": UnseenClasses(500, 500, False, 2),
     "N-21": ConceptBalanced(100, 500, True),
     "N-21-list": PublishedLists(),
     "N-21m": PublishedLists(),
@@ -70,24 +91,47 @@ PROTOCOLS: dict[str, Protocol] = {
     "lists": PublishedLists(),
 }
 # These take their numbers from the settings.
-CONFIGURED = {"balanced": ClassBalanced, "concepts": ConceptBalanced, "random": RandomRows}
+CONFIGURED = {
+    "balanced": ClassBalanced,
+    "concepts": ConceptBalanced,
+    "random": RandomRows,
+    "unseen": UnseenClasses,
+}
 _MOST_ROWS = 10**9
 
 
 @dataclasses.dataclass(frozen=True)
 class ProtocolSettings(Settings):
-    """Which split is drawn; part of `config.data`. The numbers count for the protocols in `CONFIGURED` alone."""
+    """Which split is drawn; part of `config.data`. The sizes count for the protocols in `CONFIGURED` alone."""
 
     protocol: str = setting(
-        "balanced", "named split, or one that takes the three numbers below", choices=(*PROTOCOLS, *CONFIGURED)
+        "balanced", "named split, or one that takes the numbers below", choices=(*PROTOCOLS, *CONFIGURED)
     )
     query: int = setting(
-        20, "query rows, per class (balanced), per concept (concepts) or in all (random)", least=1, most=_MOST_ROWS
+        20,
+        "query rows, per class (balanced), concept (concepts), unseen class (unseen) or in all (random)",
+        least=1,
+        most=_MOST_ROWS,
     )
     train: int = setting(
-        50, "training rows, per class (balanced), per concept (concepts) or in all (random)", least=1, most=_MOST_ROWS
+        50,
+        "training rows, per class (balanced), concept (concepts), seen class (unseen) or in all (random)",
+        least=1,
+        most=_MOST_ROWS,
     )
-    train_in_database: bool = setting(False, "whether training rows are also searched (balanced, concepts, random)")
+    train_in_database: bool = setting(
+        False, "whether training rows are also searched (balanced, concepts, random, unseen)"
+    )
+    unseen_classes: int = setting(
+        2, "classes that are not trained on and make the queries (unseen)", least=1, most=10_000
+    )
+    validation: float = setting(
+        0.0,
+        "share of the training rows that stand in for queries and database while settings are chosen; 0 for the "
+        "protocol itself",
+        least=0.0,
+        most=0.9,
+    )
 
 
 class Counts(NamedTuple):
@@ -111,6 +155,7 @@ PUBLISHED_COUNTS = {
     "C-59": Counts(1_000, 5_000, 59_000, 10),
     "C-II": Counts(10_000, 50_000, 50_000, 10),
     "C-A": Counts(1_000, 59_000, 59_000, 10),
+    "C-8+2": Counts(1_000, 4_000, 55_000, 10),
     "N-21": Counts(2_100, 10_500, 193_734, 21),
     "N-21-list": Counts(2_100, 10_500, 193_734, 21),
     "N-21m": Counts(2_100, 10_500, None, 21),
@@ -151,8 +196,9 @@ def find_protocol(settings: ProtocolSettings) -> tuple[str, Protocol]:
     if name in PROTOCOLS:
         return name, PROTOCOLS[name]
     query, train, in_database = settings.query, settings.train, settings.train_in_database
-    full_name = f"{name}-{query}-{train}-{'all' if in_database else 'rest'}"
-    return full_name, CONFIGURED[name](query, train, in_database)
+    unseen = (settings.unseen_classes,) if CONFIGURED[name] is UnseenClasses else ()
+    full_name = "-".join(map(str, (name, *unseen, query, train, "all" if in_database else "rest")))
+    return full_name, CONFIGURED[name](query, train, in_database, *unseen)
 
 
 def _remedy(name: str) -> str:
@@ -195,6 +241,33 @@ def _concept_rows(labels: np.ndarray, protocol: ConceptBalanced, rng: np.random.
     return parts
 
 
+def _unseen_rows(dataset: Dataset, protocol: UnseenClasses, rng: np.random.Generator, name: str):
+    labels = dataset.labels
+    has = labels != 0 if labels.ndim == 2 else labels[:, None] == np.unique(labels[labels >= 0])[None, :]
+    order = rng.permutation(has.shape[1])
+    unseen, seen = order[: protocol.unseen], order[protocol.unseen :]
+    if len(seen) < 2:
+        raise UserError(
+            f"protocol {name} leaves {len(seen)} of {has.shape[1]} classes to train on: it needs two or more"
+        )
+    new = has[:, unseen].any(axis=1)
+    if labels.ndim == 2:
+        wanted = [(new, protocol.query * len(unseen))], [(has.any(axis=1) & ~new, protocol.train * len(seen))]
+    else:
+        wanted = [(has[:, each], protocol.query) for each in unseen], [(has[:, each], protocol.train) for each in seen]
+
+    def draw(groups: list[tuple[np.ndarray, int]], kind: str) -> np.ndarray:
+        drawn = []
+        for mask, count in groups:
+            rows = rng.permutation(np.flatnonzero(mask))[:count]
+            if len(rows) < count:
+                raise UserError(f"protocol {name} needs {count} {kind} rows, and there are {len(rows)}{_remedy(name)}")
+            drawn.append(rows)
+        return np.sort(np.concatenate(drawn))
+
+    return draw(wanted[0], "query"), draw(wanted[1], "training")
+
+
 def _random_rows(num_rows: int, protocol: RandomRows, rng: np.random.Generator, name: str):
     needed = protocol.query + protocol.train
     if num_rows < needed:
@@ -208,6 +281,8 @@ def _draw(dataset: Dataset, name: str, protocol: Protocol, seed: int) -> Split:
     rng = np.random.default_rng(seed)
     if isinstance(protocol, ClassBalanced):
         query, train = _balanced_rows(dataset, protocol, rng, name)
+    elif isinstance(protocol, UnseenClasses):
+        query, train = _unseen_rows(dataset, protocol, rng, name)
     elif isinstance(protocol, ConceptBalanced):
         query, train = _concept_rows(dataset.labels, protocol, rng, name)
     else:
@@ -276,3 +351,26 @@ def make_split(dataset: Dataset, name: str, protocol: Protocol, seed: int) -> Sp
     split = _published(dataset, name) if is_published else _draw(dataset, name, protocol, seed)
     _check_split(dataset, split)
     return split
+
+
+def validation_split(split: Split, share: float, seed: int) -> Split:
+    """Queries and database made of training rows, for choosing settings without a look at what is reported.
+
+    Args:
+      split: Split.
+      share: of the training rows that are held out; a third of these become the queries, the others the database.
+      seed: of the draw.
+
+    Returns:
+      Split of the training rows alone, its protocol's name ending in "-validation".
+
+    Raises:
+      UserError: too few training rows.
+    """
+    rows = np.random.default_rng([seed, 1]).permutation(split.train)
+    held_out = round(share * len(rows))
+    num_queries = held_out // 3
+    if not 0 < num_queries < held_out < len(rows):
+        raise UserError(f"data.validation={share}: {len(rows)} training rows are too few for it")
+    parts = rows[:num_queries], rows[held_out:], rows[num_queries:held_out]
+    return Split(f"{split.protocol}-validation", *map(np.sort, parts))

@@ -65,6 +65,8 @@ def load_run(config: ml_collections.ConfigDict) -> Loaded:
     how = {field.name: getattr(settings.data, field.name) for field in dataclasses.fields(data.DataSettings)}
     dataset = data.load_dataset(settings.data.source, **how)
     split = data.make_split(dataset, *data.find_protocol(settings.data), settings.run.seed)
+    if settings.data.validation:
+        split = data.validation_split(split, settings.data.validation, settings.run.seed)
     check_against_data(settings, dataset.inputs, len(split.train), dataset.image_spec is not None)
     inputs = None if dataset.inputs is None else data.select_rows(dataset.inputs, split.train)
     needs_weights = METHODS[settings.run.method].trains_encoder and settings.run.last_stage != "target_codes"

@@ -14,6 +14,7 @@ from drlhash_jax.data import (
     load_dataset,
     make_split,
     split_digest,
+    validation_split,
 )
 from drlhash_jax.errors import UserError
 
@@ -245,3 +246,55 @@ def test_balance_needs_one_label_per_row():
     dataset = Dataset("multi", None, np.array([[1, 0], [0, 1]] * 10, np.uint8))
     with pytest.raises(UserError, match="one label per row"):
         configured("balanced", 1, 1, True, dataset)
+
+
+def test_unseen_classes_make_the_queries_and_are_never_trained_on():
+    split = draw("C-8+2")
+    check_rows(split, 60_000)
+    assert (len(split.query), len(split.train), len(split.database)) == (1_000, 4_000, 55_000)
+    query, train, database = (np.bincount(CIFAR_LABELS[rows], minlength=10) for rows in split[1:])
+    assert sorted(query.tolist()) == [0] * 8 + [500] * 2
+    assert sorted(train.tolist()) == [0] * 2 + [500] * 8
+    assert not (query * train).any()
+    # The unseen classes are searched with all others.
+    assert database.tolist() == [5_500] * 10
+    # Which classes are unseen is drawn.
+    assert len({tuple(np.unique(CIFAR_LABELS[draw("C-8+2", seed).query])) for seed in range(4)}) > 1
+
+
+def test_unseen_classes_of_several_labels():
+    labels = (np.random.default_rng(0).random((300, 6)) < 0.25).astype(np.uint8)
+    data = Dataset("made up", None, labels)
+    settings = ProtocolSettings(protocol="unseen", query=10, train=12, unseen_classes=2)
+    name, protocol = find_protocol(settings)
+    assert name == "unseen-2-10-12-rest"
+    split = make_split(data, name, protocol, 3)
+    check_rows(split, 300)
+    assert (len(split.query), len(split.train)) == (20, 48)
+    unseen = [each for each in range(6) if not labels[split.train, each].any()]
+    assert len(unseen) == 2 and labels[split.query][:, unseen].any(axis=1).all()
+    assert labels[split.train].any(axis=1).all()
+
+
+@pytest.mark.parametrize(
+    ("unseen", "query", "message"),
+    [
+        (9, 5, "leaves 1 of 10 classes to train on: it needs two or more"),
+        (2, 7_000, r"needs 7000 query rows, and there are 6000: lower --config.data.query"),
+    ],
+)
+def test_unseen_classes_that_there_are_not(unseen, query, message):
+    settings = ProtocolSettings(protocol="unseen", query=query, train=5, unseen_classes=unseen)
+    with pytest.raises(UserError, match=message):
+        make_split(CIFAR, *find_protocol(settings), 0)
+
+
+def test_validation_uses_training_rows_alone():
+    split = draw("C-54")
+    held = validation_split(split, 0.3, 0)
+    check_rows(held, 60_000)
+    assert held.protocol == "C-54-validation"
+    assert (len(held.query), len(held.train), len(held.database)) == (500, 3_500, 1_000)
+    assert np.array_equal(np.sort(np.concatenate(held[1:])), split.train)
+    with pytest.raises(UserError, match="data.validation=0.0001: 5000 training rows are too few for it"):
+        validation_split(split, 0.0001, 0)
