@@ -21,7 +21,7 @@ setup(
     packages=find_packages(include=["drlhash_jax", "drlhash_jax.*"]) + ["drlhash_jax.configs"],
     # The run configurations stand beside the package in a checkout and inside it in a wheel.
     package_dir={"drlhash_jax.configs": "configs"},
-    package_data={"drlhash_jax.report": ["page.html.jinja", "published.csv", "readings.csv"]},
+    package_data={"drlhash_jax.report": ["*.html.jinja", "*.csv", "style.css"]},
     install_requires=[
         "absl-py>=2.1",
         "distrax>=0.1.7",

@@ -23,6 +23,7 @@ def setting(
     most: float | None = None,
     choices: Sequence[str] | None = None,
     zero_is_none: bool = False,
+    search: Sequence[Any] = (),
 ) -> Any:
     """A field of `Settings`.
 
@@ -33,9 +34,10 @@ def setting(
       most: largest number allowed.
       choices: the words allowed.
       zero_is_none: whether a configuration writes None as 0, since a flag cannot give None.
+      search: values other than the default that a search for good settings may try.
     """
-    facts = {"meaning": meaning, "least": least, "most": most, "choices": choices, "zero_is_none": zero_is_none}
-    return dataclasses.field(default=default, metadata=facts)
+    facts = {"meaning": meaning, "least": least, "most": most, "choices": choices}
+    return dataclasses.field(default=default, metadata=facts | {"zero_is_none": zero_is_none, "search": tuple(search)})
 
 
 def _fits(value: Any, default: Any) -> bool:

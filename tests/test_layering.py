@@ -37,7 +37,11 @@ ALLOWED = {
     "report": {
         *("errors", "files", "types", "codes", "retrieval", "bit_selection", "data", "runs", "robustness", "figures"),
     },
-    "commands": {"errors", "settings", "terminal", "bit_selection", "evaluation", "pipeline", "report"},
+    "comparison": {
+        *("errors", "files", "settings", "terminal", "retrieval", "training", "methods", "data", "config", "runs"),
+        *("evaluation", "pipeline", "figures", "report"),
+    },
+    "commands": {"errors", "settings", "terminal", "bit_selection", "evaluation", "pipeline", "report", "comparison"},
     "main": {"commands"},
 }
 PURE = ("types", "parallel", "retrieval", "encoders", "target_codes", "training", "methods", "bit_selection")

@@ -27,6 +27,10 @@ COMMANDS = {
         "Measure the codes of a finished run, or of any other software. Trains nothing.",
         "--workdir=runs/seed1",
     ),
+    "compare": Command(
+        "Compare methods with one encoder, budget, splits and seeds, their settings searched on training rows.",
+        "--config=configs/compare_digits.py --workdir=runs/comparison --jobs=2",
+    ),
     "report": Command(
         "Gather finished runs into tables, figures and one HTML page.",
         "--runs=runs/seed1,runs/seed2 --out=runs/report",

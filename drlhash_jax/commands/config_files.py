@@ -142,3 +142,31 @@ class ConfigParser(flags.ArgumentParser):
     def flag_type(self) -> str:
         """What absl calls the value."""
         return "config object"
+
+
+def _find_in(argv: list[str], default: str) -> list[str]:
+    """The arguments with the configuration's path resolved, the default configuration first."""
+    for place, argument in enumerate(argv):
+        for prefix in ("--config=", "-config="):
+            if argument.startswith(prefix):
+                return [*argv[:place], f"--config={find_config(argument.removeprefix(prefix))}", *argv[place + 1 :]]
+        if argument in ("--config", "-config") and place + 1 < len(argv):
+            return [*argv[:place], f"--config={find_config(argv[place + 1])}", *argv[place + 2 :]]
+    return [argv[0], f"--config={find_config(default)}", *argv[1:]]
+
+
+def complete_config(argv: list[str], default: str) -> list[str]:
+    """Makes the fields of the configuration that arguments name known, so that they can be parsed.
+
+    Args:
+      argv: the program, then its arguments; the flag --config is defined.
+      default: name of the configuration that is taken where none is given.
+
+    Returns:
+      The arguments with the path of the configuration's file.
+
+    Raises:
+      UserError: there is no such file.
+    """
+    flags.FLAGS["config"].parser = ConfigParser(overridden_fields(argv))
+    return _find_in(argv, default)

@@ -16,7 +16,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from drlhash_jax.commands.config_files import ConfigParser, find_config, overridden_fields
+from drlhash_jax.commands.config_files import complete_config
 from drlhash_jax.commands.processes import Told, join_processes
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -36,21 +36,9 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processe
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, with --coordinator.", lower_bound=0)
 
 
-def _find_in(argv: list[str]) -> list[str]:
-    """The arguments with the configuration's path resolved, the default configuration first."""
-    for place, argument in enumerate(argv):
-        for prefix in ("--config=", "-config="):
-            if argument.startswith(prefix):
-                return [*argv[:place], f"--config={find_config(argument.removeprefix(prefix))}", *argv[place + 1 :]]
-        if argument in ("--config", "-config") and place + 1 < len(argv):
-            return [*argv[:place], f"--config={find_config(argv[place + 1])}", *argv[place + 2 :]]
-    return [argv[0], f"--config={find_config('digits')}", *argv[1:]]
-
-
 def complete_arguments(argv: list[str]) -> list[str]:
     """The arguments with the path of the configuration's file; from here on the fields in them are known."""
-    flags.FLAGS["config"].parser = ConfigParser(overridden_fields(argv))
-    return _find_in(argv)
+    return complete_config(argv, "digits")
 
 
 def default_workdir(address: str, overrides: dict) -> str:

@@ -34,7 +34,7 @@ _NARROW_LETTERS, _NARROW_PIXELS = 40, 440
 _FIRST_COLUMN, _BETWEEN = 16, 3
 
 
-class _Grid(NamedTuple):
+class Grid(NamedTuple):
     """A table on the page; `rows` begin with a heading each."""
 
     title: str
@@ -112,8 +112,8 @@ def _picture(figure: Figure) -> _Picture:
     return _Picture(figure, source, dark_source, width // 2, height // 2)
 
 
-def _grid(table: Table) -> _Grid:
-    return _Grid(table.title, heads(table), lines(table), below(table))
+def _grid(table: Table) -> Grid:
+    return Grid(table.title, heads(table), lines(table), below(table))
 
 
 def _number(value: float, field: str) -> str:
@@ -123,13 +123,13 @@ def _number(value: float, field: str) -> str:
     return f"{value:,.0f}" if whole else f"{value:.3f}" if value == 0 or value >= 0.001 else f"{value:.1e}"
 
 
-def _health_grid(health: Health) -> _Grid:
+def _health_grid(health: Health) -> Grid:
     rows = [
         [Text(name), *(Text(_number(value, field)) for value, field in zip(values, HEALTH_FIELDS))]
         for name, values in health.rows
     ]
     title = f"{health.dataset}, codes of the database; {over(range(health.runs))}"
-    return _Grid(title, ["codes", *HEALTH_FIELDS], rows, [])
+    return Grid(title, ["codes", *HEALTH_FIELDS], rows, [])
 
 
 def _summary(table: Table, column: tuple[Group, int]) -> tuple[str, str] | None:
@@ -230,9 +230,7 @@ def render_page(findings: Findings, published: Sequence[Table], written: Sequenc
     Raises:
       UserError: jinja2 is not installed, or the page would be larger.
     """
-    environment = make_environment()
-    text = resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
-    page = environment.from_string(text).render(_content(findings, published, written)).encode()
+    page = render("page.html.jinja", _content(findings, published, written))
     if len(page) > MAX_BYTES:
         raise UserError(
             f"report.html would have {len(page) / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}: give fewer datasets at "
@@ -242,13 +240,27 @@ def render_page(findings: Findings, published: Sequence[Table], written: Sequenc
 
 
 def make_environment():
-    """Jinja's environment, which escapes every value.
+    """Jinja's environment, which escapes every value and finds the templates of this room.
 
     Raises:
       UserError: jinja2 is not installed.
     """
     try:
-        from jinja2 import Environment, StrictUndefined
+        from jinja2 import Environment, FunctionLoader, StrictUndefined
     except ImportError as error:
         raise UserError("the page needs the package jinja2: pip install 'drlhash-jax[report]'") from error
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    loader = FunctionLoader(lambda name: resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=loader)
+
+
+def render(template: str, content: dict[str, object]) -> bytes:
+    """A page of HTML in UTF-8.
+
+    Args:
+      template: file of this room.
+      content: name in the template -> value.
+
+    Raises:
+      UserError: jinja2 is not installed.
+    """
+    return make_environment().get_template(template).render(content).encode()

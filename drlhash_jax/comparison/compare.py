@@ -1,0 +1,151 @@
+"""A whole comparison: every method in a process of its own, some at a time; then one table and one page."""
+
+import json
+import multiprocessing
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import ml_collections
+
+from drlhash_jax import runs
+from drlhash_jax.comparison.page import write_page
+from drlhash_jax.comparison.settings import Comparison, load_comparison
+from drlhash_jax.comparison.summary import summarise
+from drlhash_jax.comparison.tables import write_tables
+from drlhash_jax.comparison.work import EX_TEMPFAIL, method_file, work
+from drlhash_jax.config import plain_config
+from drlhash_jax.errors import RunStoppedError, UserError
+from drlhash_jax.files import write_json
+from drlhash_jax.pipeline import load_run
+from drlhash_jax.runs.stored_config import FORMAT, check_format, read_object
+
+_CONFIG = "comparison_config.json"
+# Seconds between two looks at the processes.
+_LOOK = 0.2
+
+
+def _claim(folder: Path, config: dict) -> None:
+    """Takes a new or empty directory for a comparison, or that of the same comparison.
+
+    Raises:
+      UserError: the directory holds other things, or a comparison with another configuration.
+    """
+    path, content = folder / _CONFIG, {"format": FORMAT, "config": config}
+    if path.is_file():
+        stored = read_object(path)
+        check_format(path, stored)
+        # As JSON has it: tuples are lists.
+        differing = runs.differing_fields(*map(runs.flatten_config, (stored["config"], json.loads(json.dumps(config)))))
+        if differing:
+            raise UserError(f"--workdir={folder} holds another comparison: {differing}; give another directory")
+        return
+    if any(each.name not in runs.LOCK_FILES for each in folder.iterdir()):
+        raise UserError(f"--workdir={folder} holds other files and no comparison: give an empty or new directory")
+    write_json(path, content)
+
+
+def _finding(folder: Path, method: str) -> dict | None:
+    """What is known of a method; None if it is not finished, or was refused and may be tried again."""
+    path = method_file(folder, method)
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _say_finished(method: str, found: dict | None, seconds: float, say: Callable[[str], None]) -> None:
+    if found is None or "failed" in found:
+        say(f"{method}: not compared: {found['failed'] if found else 'its process ended without a word, see logs/'}")
+        return
+    rows = [row for row in found["rows"] if row["table"] == "seen"]
+    lengths = dict.fromkeys(row["bits"] for row in rows)
+    mean = lambda bits: (
+        sum(row["map"]["hamming"] for row in rows if row["bits"] == bits) / sum(row["bits"] == bits for row in rows)
+    )
+    say(f"{method}: {', '.join(f'{mean(bits):.3f} at {bits} bits' for bits in lengths)}; {seconds:,.0f} s")
+
+
+def _run_processes(
+    comparison: Comparison,
+    folder: Path,
+    methods: list[str],
+    jobs: int,
+    say: Callable[[str], None],
+    stop_requested: Callable[[], str | None],
+) -> None:
+    """Runs methods in processes of their own, `jobs` at a time.
+
+    Raises:
+      RunStoppedError: a stop was requested, here or in a process; what is done is saved.
+    """
+    context, waiting = multiprocessing.get_context("spawn"), list(methods)
+    running: dict[str, tuple[BaseProcess, float]] = {}
+    stopped = None
+    while waiting or running:
+        while waiting and len(running) < jobs and not stopped:
+            method = waiting.pop(0)
+            process = context.Process(target=work, args=(comparison, method, str(folder)))
+            process.start()
+            running[method] = process, time.monotonic()
+        for method, (process, begun) in list(running.items()):
+            if process.is_alive():
+                continue
+            del running[method]
+            stopped = stopped or ("a process was stopped" if process.exitcode == EX_TEMPFAIL else None)
+            if process.exitcode != EX_TEMPFAIL:
+                _say_finished(method, _finding(folder, method), time.monotonic() - begun, say)
+        if stopped is None and (stopped := stop_requested()):
+            for process, _ in running.values():
+                process.terminate()
+        if stopped:
+            waiting.clear()
+        time.sleep(_LOOK)
+    if stopped:
+        raise RunStoppedError(f"stopped by {stopped}: run the same command again to go on")
+
+
+def compare(
+    config: ml_collections.ConfigDict,
+    workdir: str,
+    *,
+    jobs: int = 1,
+    say: Callable[[str], None] = lambda text: None,
+    stop_requested: Callable[[], str | None] = lambda: None,
+) -> list[Path]:
+    """Compares methods, or goes on where an earlier call was stopped.
+
+    Args:
+      config: see `comparison_config`.
+      workdir: directory of the comparison; created if needed.
+      jobs: methods that run at a time.
+      say: told what is going on.
+      stop_requested: asked all the time for the name of a signal to stop.
+
+    Returns:
+      Paths of the files that were written: all numbers, tables and the page.
+
+    Raises:
+      UserError: the configuration, the data or the directory cannot work.
+      RunStoppedError: a stop was requested; what is done is saved.
+    """
+    comparison = load_comparison(config)
+    # Refuses data and settings that no method can use, before anything is written.
+    load_run(ml_collections.ConfigDict(comparison.base))
+    folder = Path(workdir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir={folder} cannot be made: {error.strerror}") from error
+    lock = runs.lock_directory(folder)
+    try:
+        _claim(folder, plain_config(config))
+        names = comparison.settings.methods
+        unfinished = [name for name in names if "rows" not in (_finding(folder, name) or {})]
+        if finished := len(names) - len(unfinished):
+            say(f"{finished} of {len(names)} methods are finished already")
+        _run_processes(comparison, folder, unfinished, jobs, say, stop_requested)
+        found = [_finding(folder, name) or {"method": name, "failed": "its process ended, see logs/"} for name in names]
+        summary = summarise(comparison, folder, found)
+        write_json(folder / "comparison.json", summary)
+        return [folder / "comparison.json", *write_tables(folder, summary), write_page(folder, summary)]
+    finally:
+        runs.unlock_directory(folder, lock)

@@ -1,0 +1,112 @@
+"""The configuration of a comparison: a run's configuration, and what is varied in it."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from drlhash_jax.config import plain_config
+from drlhash_jax.data import PROTOCOLS
+from drlhash_jax.errors import UserError
+from drlhash_jax.methods import METHODS
+from drlhash_jax.settings import Settings, near, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparisonSettings(Settings):
+    """What is compared."""
+
+    methods: tuple[str, ...] = setting(tuple(METHODS), "methods, see `--help` of train")
+    bits: tuple[int, ...] = setting((16, 32, 48, 64), "code lengths; every method is trained at each")
+    seeds: tuple[int, ...] = setting((0, 1, 2), "of the split and of everything random")
+    num_settings: int = setting(
+        8, "settings tried for each method on held-out training rows; 1 for its defaults alone", least=1, most=1_000
+    )
+    search_bits: int = setting(32, "code length at which settings are tried", least=1, most=4_096)
+    search_seed: int = setting(0, "seed of the split whose training rows are searched on", least=0, most=2**32 - 1)
+    validation: float = setting(0.3, "share of the training rows that is held out for the search", least=0.01, most=0.9)
+    unseen: str = setting(
+        "", "protocol of a second table, whose queries are of classes never trained on; empty for none"
+    )
+    reference: str = setting("drlhash", "method that the others' differences are taken from")
+
+
+class Comparison(NamedTuple):
+    """A comparison's configuration, checked.
+
+    Attributes:
+      settings: ComparisonSettings.
+      base: configuration of a run, nested dictionaries; what all methods share.
+      trainings: name -> fields of section training, alternatives that the search tries for methods with an encoder.
+      methods: method -> nested fields that are its own from the start.
+    """
+
+    settings: ComparisonSettings
+    base: dict[str, Any]
+    trainings: dict[str, dict[str, Any]]
+    methods: dict[str, dict[str, Any]]
+
+
+def comparison_config(base: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The configuration that a file of a comparison starts from.
+
+    Args:
+      base: configuration of a run, see `config.default_config`: data, protocol, encoder and budget of all methods.
+
+    Returns:
+      Sections `compare` (`ComparisonSettings`), `base`, `trainings` (name -> fields of training that the search tries)
+      and `methods` (method -> fields that are its own).
+    """
+    values = {"compare": ComparisonSettings.config_defaults(), "base": base, "trainings": {}, "methods": {}}
+    return ml_collections.ConfigDict(values)
+
+
+def _words(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Words of a flag, which gives several as one."""
+    return tuple(word for value in values for word in str(value).split(",") if word)
+
+
+def _check_methods(names: tuple[str, ...], where: str) -> None:
+    for name in names:
+        if name not in METHODS:
+            raise UserError(f"{where}={name}: choose among {', '.join(METHODS)}{near(name, list(METHODS))}")
+
+
+def _check_numbers(name: str, values: tuple[int, ...], least: int) -> None:
+    if not values or any(isinstance(each, bool) or not isinstance(each, int) or each < least for each in values):
+        raise UserError(f"compare.{name}={','.join(map(str, values))}: give integers from {least}, e.g. 16,32")
+    if len(set(values)) < len(values):
+        raise UserError(f"compare.{name}={','.join(map(str, values))}: each once")
+
+
+def load_comparison(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Comparison:
+    """Checks a comparison's configuration.
+
+    Args:
+      config: see `comparison_config`.
+
+    Raises:
+      UserError: names the field, its value and what would be right.
+    """
+    values = plain_config(config)
+    missing = {"compare", "base", "trainings", "methods"} - set(values)
+    if missing:
+        raise UserError(
+            f"--config has no section {', '.join(sorted(missing))}: a comparison starts from "
+            "drlhash_jax.comparison.comparison_config, as configs/compare_digits.py does"
+        )
+    given = values["compare"] | {"methods": _words(values["compare"]["methods"])}
+    settings = ComparisonSettings.from_config(given, "compare.")
+    if not settings.methods:
+        raise UserError("compare.methods is empty: name at least one method")
+    _check_methods(settings.methods, "compare.methods")
+    _check_methods((settings.reference,), "compare.reference")
+    _check_methods(tuple(values["methods"]), "methods")
+    if len(set(settings.methods)) < len(settings.methods):
+        raise UserError(f"compare.methods={','.join(settings.methods)}: each method once")
+    _check_numbers("bits", settings.bits, 1)
+    _check_numbers("seeds", settings.seeds, 0)
+    if settings.unseen and settings.unseen not in (*PROTOCOLS, "unseen"):
+        raise UserError(f"compare.unseen={settings.unseen}: name a protocol of unseen classes, C-8+2 or unseen")
+    return Comparison(settings, values["base"], values["trainings"], values["methods"])

@@ -1,0 +1,143 @@
+"""One method of a comparison in a process of its own: its search, then its runs. What is finished is not run again."""
+
+import functools
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+
+from drlhash_jax import data, terminal
+from drlhash_jax.comparison.rankings import rank_run
+from drlhash_jax.comparison.search import candidates, run_config
+from drlhash_jax.comparison.settings import Comparison
+from drlhash_jax.comparison.summary import run_folder
+from drlhash_jax.errors import RunStoppedError, UserError
+from drlhash_jax.files import write_arrays, write_json
+from drlhash_jax.pipeline import train_and_evaluate
+
+EX_TEMPFAIL = 75
+
+
+class Table(NamedTuple):
+    """One table of a comparison: "seen" or "unseen", and the protocol of its runs; None for the base's own."""
+
+    name: str
+    protocol: str | None
+
+
+def tables_of(comparison: Comparison) -> list[Table]:
+    """The tables that a comparison makes."""
+    unseen = comparison.settings.unseen
+    return [Table("seen", None), *([Table("unseen", unseen)] if unseen else [])]
+
+
+def method_file(workdir: Path, method: str) -> Path:
+    """Where the findings about a method stand once it is finished."""
+    return workdir / "methods" / f"{method}.json"
+
+
+def _read_row(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics.json").read_text())["results"][0]
+
+
+def _stage_seconds(folder: Path) -> float:
+    """Wall time of all stages of a run: training and encoding, compilation included."""
+    stages = json.loads((folder / "run.json").read_text())["stages"]
+    return sum(stage["seconds"] for stage in stages.values())
+
+
+def search(
+    comparison: Comparison, method: str, workdir: Path, train: Callable[[dict, Path], None]
+) -> list[dict[str, Any]]:
+    """Tries a method's settings on held-out training rows: settings, mAP and seconds of each, the best first.
+
+    A setting that fails (a loss that is not finite) counts as the worst; equal ones keep their order.
+    """
+    settings, found = comparison.settings, []
+    tried = candidates(comparison, method) if settings.num_settings > 1 else []
+    for number, changes in enumerate(tried):
+        folder = workdir / "search" / method / str(number)
+        facts = {"bits": settings.search_bits, "seed": settings.search_seed, "validation": settings.validation}
+        begun = time.monotonic()
+        try:
+            train(run_config(comparison, method, changes, **facts), folder)
+        except FloatingPointError as error:
+            found.append({"settings": changes, "map": None, "failed": str(error)})
+            continue
+        value = {"settings": changes, "map": _read_row(folder)["map"]}
+        found.append(value | {"seconds": round(time.monotonic() - begun, 1)})
+    return sorted(found, key=lambda each: -1.0 if each["map"] is None else each["map"], reverse=True)
+
+
+def compare_method(
+    comparison: Comparison, method: str, workdir: Path, stop_requested: Callable[[], str | None] = lambda: None
+) -> dict[str, Any]:
+    """Searches a method's settings and runs it at every length and seed.
+
+    Args:
+      comparison: Comparison.
+      method: name in METHODS.
+      workdir: directory of the comparison.
+      stop_requested: asked between steps for the name of a signal to stop.
+
+    Returns:
+      "method", "search" (see `search`), "settings" that were chosen, and "rows": table, bits, seed, mAP by ranking,
+      P@H<=2, seconds, and peak memory of the process.
+
+    Raises:
+      UserError: the method does not fit the data, or a run's directory cannot be used.
+      FloatingPointError: a loss stopped being finite.
+      RunStoppedError: a stop was requested; what is done is saved.
+    """
+    load_dataset = functools.lru_cache(maxsize=1)(data.load_dataset)
+
+    def train(values: dict, folder: Path) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not (folder / "metrics.json").is_file():
+            train_and_evaluate(ml_collections.ConfigDict(values), str(folder), stop_requested)
+
+    found = search(comparison, method, workdir, train)
+    if found and found[0]["map"] is None:
+        raise FloatingPointError(f"every setting of {method} failed: {found[0]['failed']}")
+    chosen, rows = found[0]["settings"] if found else {}, []
+    for table in tables_of(comparison):
+        protocol = {} if table.protocol is None else {"protocol": table.protocol}
+        for bits in comparison.settings.bits:
+            for seed in comparison.settings.seeds:
+                folder = run_folder(workdir, table.name, method, bits, seed)
+                train(run_config(comparison, method, chosen, bits=bits, seed=seed, **protocol), folder)
+                path = folder / "rankings.npz"
+                if not path.is_file():
+                    write_arrays(path, rank_run(folder, load_dataset))
+                with np.load(path) as ranked:
+                    maps = {name: round(float(np.mean(ranked[name])), 6) for name in ranked.files}
+                row = _read_row(folder)
+                facts = {"table": table.name, "protocol": row["protocol"], "bits": bits, "seed": seed, "map": maps}
+                facts |= {"precision_radius2": row["precision_radius2"], "seconds": round(_stage_seconds(folder), 1)}
+                rows.append(facts)
+    # Kibibytes on Linux.
+    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return {"method": method, "search": found, "settings": chosen, "rows": rows, "peak_mib": peak}
+
+
+def work(comparison: Comparison, method: str, workdir: str) -> None:
+    """Body of a process: compares one method and writes what was found, or why it was refused; prints to its log."""
+    path = method_file(Path(workdir), method)
+    log = Path(workdir) / "logs" / f"{method}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "a", buffering=1, encoding="utf-8") as file, terminal.StopSignals() as signals:
+        sys.stdout = sys.stderr = file
+        try:
+            write_json(path, compare_method(comparison, method, Path(workdir), lambda: signals.received))
+        except (UserError, FloatingPointError) as error:
+            print(f"drlhash_jax: {error}", file=file)
+            write_json(path, {"method": method, "failed": str(error)})
+        except RunStoppedError as stop:
+            print(f"drlhash_jax: {stop}", file=file)
+            sys.exit(EX_TEMPFAIL)
