@@ -12,9 +12,9 @@ import ml_collections
 from drlhash_jax import runs
 from drlhash_jax.comparison.page import write_page
 from drlhash_jax.comparison.settings import Comparison, load_comparison
-from drlhash_jax.comparison.summary import summarise
+from drlhash_jax.comparison.summary import RIVALS_NAME, summarise
 from drlhash_jax.comparison.tables import write_tables
-from drlhash_jax.comparison.work import EX_TEMPFAIL, method_file, work
+from drlhash_jax.comparison.work import EX_TEMPFAIL, finding_file, work
 from drlhash_jax.config import plain_config
 from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.files import write_json
@@ -46,53 +46,56 @@ def _claim(folder: Path, config: dict) -> None:
     write_json(path, content)
 
 
-def _finding(folder: Path, method: str) -> dict | None:
-    """What is known of a method; None if it is not finished, or was refused and may be tried again."""
-    path = method_file(folder, method)
-    return json.loads(path.read_text()) if path.is_file() else None
+def _finding(folder: Path, name: str) -> dict:
+    """What is known of a method, or of the rivals; "rows" if it is finished, else "failed"."""
+    path = finding_file(folder, name)
+    return read_object(path) if path.is_file() else {"name": name, "failed": "its process ended, see logs/"}
 
 
-def _say_finished(method: str, found: dict | None, seconds: float, say: Callable[[str], None]) -> None:
-    if found is None or "failed" in found:
-        say(f"{method}: not compared: {found['failed'] if found else 'its process ended without a word, see logs/'}")
+def _say_finished(found: dict, seconds: float, say: Callable[[str], None]) -> None:
+    if "failed" in found:
+        say(f"{found['name']}: not compared: {found['failed']}")
+        return
+    if found["name"] == RIVALS_NAME:
+        say(f"rivals: {len(found['rows'])} rankings; {seconds:,.0f} s")
         return
     rows = [row for row in found["rows"] if row["table"] == "seen"]
     lengths = dict.fromkeys(row["bits"] for row in rows)
     mean = lambda bits: (
         sum(row["map"]["hamming"] for row in rows if row["bits"] == bits) / sum(row["bits"] == bits for row in rows)
     )
-    say(f"{method}: {', '.join(f'{mean(bits):.3f} at {bits} bits' for bits in lengths)}; {seconds:,.0f} s")
+    say(f"{found['name']}: {', '.join(f'{mean(bits):.3f} at {bits} bits' for bits in lengths)}; {seconds:,.0f} s")
 
 
 def _run_processes(
     comparison: Comparison,
     folder: Path,
-    methods: list[str],
+    names: list[str],
     jobs: int,
     say: Callable[[str], None],
     stop_requested: Callable[[], str | None],
 ) -> None:
-    """Runs methods in processes of their own, `jobs` at a time.
+    """Runs methods, and the rivals, in processes of their own, `jobs` at a time.
 
     Raises:
       RunStoppedError: a stop was requested, here or in a process; what is done is saved.
     """
-    context, waiting = multiprocessing.get_context("spawn"), list(methods)
+    context, waiting = multiprocessing.get_context("spawn"), list(names)
     running: dict[str, tuple[BaseProcess, float]] = {}
     stopped = None
     while waiting or running:
         while waiting and len(running) < jobs and not stopped:
-            method = waiting.pop(0)
-            process = context.Process(target=work, args=(comparison, method, str(folder)))
+            name = waiting.pop(0)
+            process = context.Process(target=work, args=(comparison, name, str(folder)))
             process.start()
-            running[method] = process, time.monotonic()
-        for method, (process, begun) in list(running.items()):
+            running[name] = process, time.monotonic()
+        for name, (process, begun) in list(running.items()):
             if process.is_alive():
                 continue
-            del running[method]
+            del running[name]
             stopped = stopped or ("a process was stopped" if process.exitcode == EX_TEMPFAIL else None)
             if process.exitcode != EX_TEMPFAIL:
-                _say_finished(method, _finding(folder, method), time.monotonic() - begun, say)
+                _say_finished(_finding(folder, name), time.monotonic() - begun, say)
         if stopped is None and (stopped := stop_requested()):
             for process, _ in running.values():
                 process.terminate()
@@ -138,12 +141,13 @@ def compare(
     lock = runs.lock_directory(folder)
     try:
         _claim(folder, plain_config(config))
-        names = comparison.settings.methods
-        unfinished = [name for name in names if "rows" not in (_finding(folder, name) or {})]
+        names = [*comparison.settings.methods, *([RIVALS_NAME] if comparison.settings.rivals else [])]
+        # What was refused may be tried again.
+        unfinished = [name for name in names if "rows" not in _finding(folder, name)]
         if finished := len(names) - len(unfinished):
-            say(f"{finished} of {len(names)} methods are finished already")
+            say(f"{finished} of {len(names)} are finished already")
         _run_processes(comparison, folder, unfinished, jobs, say, stop_requested)
-        found = [_finding(folder, name) or {"method": name, "failed": "its process ended, see logs/"} for name in names]
+        found = [_finding(folder, name) for name in names]
         summary = summarise(comparison, folder, found)
         write_json(folder / "comparison.json", summary)
         return [folder / "comparison.json", *write_tables(folder, summary), write_page(folder, summary)]

@@ -30,6 +30,7 @@ class ComparisonSettings(Settings):
         "", "protocol of a second table, whose queries are of classes never trained on; empty for none"
     )
     reference: str = setting("drlhash", "method that the others' differences are taken from")
+    rivals: bool = setting(True, "whether rankings by real-valued scores are measured too")
 
 
 class Comparison(NamedTuple):
@@ -46,6 +47,19 @@ class Comparison(NamedTuple):
     base: dict[str, Any]
     trainings: dict[str, dict[str, Any]]
     methods: dict[str, dict[str, Any]]
+
+    @property
+    def tables(self) -> "list[Table]":
+        """The tables that the comparison makes."""
+        unseen = self.settings.unseen
+        return [Table("seen", None), *([Table("unseen", unseen)] if unseen else [])]
+
+
+class Table(NamedTuple):
+    """One table of a comparison: "seen" or "unseen", and the protocol of its runs; None for the base's own."""
+
+    name: str
+    protocol: str | None
 
 
 def comparison_config(base: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 
 from drlhash_jax.comparison.rankings import RANKINGS
+from drlhash_jax.comparison.rivals import RIVALS
 from drlhash_jax.comparison.settings import Comparison
 from drlhash_jax.evaluation.numbers import mean_intervals, rounded
 
+# In place of a method's name.
+RIVALS_NAME = "rivals"
 DEFINITIONS = {
     "map": "mean average precision over all ranks (or compare.base.top_k), expected over ties, by ranking; mean over "
     "seeds",
@@ -62,7 +65,7 @@ def difference(workdir: Path, table: str, names: tuple[str, str], bits: int, see
 
 def _rows_of(comparison: Comparison, workdir: Path, found: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of the table that one method gives, a row for each table and length."""
-    method, reference, rows = found["method"], comparison.settings.reference, []
+    method, reference, rows = found["name"], comparison.settings.reference, []
     for table in dict.fromkeys(row["table"] for row in found["rows"]):
         for bits in comparison.settings.bits:
             runs = [row for row in found["rows"] if (row["table"], row["bits"]) == (table, bits)]
@@ -86,23 +89,38 @@ def _rows_of(comparison: Comparison, workdir: Path, found: dict[str, Any]) -> li
     return rows
 
 
+def _rows_of_rivals(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the table that the rivals give, a row for each table, rival and size."""
+    rows = []
+    for table, name, size in dict.fromkeys((row["table"], row["rival"], row["size"]) for row in found):
+        runs = [row for row in found if (row["table"], row["rival"], row["size"]) == (table, name, size)]
+        mean, sd = _mean_sd([each["map"] for each in runs])
+        rival = RIVALS[name]
+        row = {"table": table, "protocol": runs[0]["protocol"], "kind": "rival", "name": name, "bits": None}
+        row |= {"bytes": runs[0]["bytes"], "query": rival.query, "learns_labels": rival.learns_labels}
+        row |= {"num_seeds": len(runs), "map": {"real": mean}, "map_sd": {"real": sd}}
+        rows.append(row | {"seconds": round(float(np.mean([each["seconds"] for each in runs])), 1)})
+    return rows
+
+
 def summarise(comparison: Comparison, workdir: Path, found: list[dict[str, Any]]) -> dict[str, Any]:
     """The content of comparison.json.
 
     Args:
       comparison: Comparison.
       workdir: its directory.
-      found: what is known of each method, see `work.compare_method`; those that failed have "failed".
+      found: what is known of each method and of the rivals, see `work.work`; those that failed have "failed".
 
     Returns:
       "definitions", "reference", "rows", "settings" (method -> what was searched and chosen), and "failed".
     """
-    finished = [each for each in found if "rows" in each]
+    finished = [each for each in found if "rows" in each and each["name"] != RIVALS_NAME]
+    rivals = [row for each in found if each["name"] == RIVALS_NAME for row in each.get("rows", ())]
     return {
         "definitions": DEFINITIONS,
         "reference": comparison.settings.reference,
         "seeds": list(comparison.settings.seeds),
-        "rows": [row for each in finished for row in _rows_of(comparison, workdir, each)],
-        "settings": {each["method"]: {"chosen": each["settings"], "tried": each["search"]} for each in finished},
-        "failed": {each["method"]: each["failed"] for each in found if "failed" in each},
+        "rows": [row for each in finished for row in _rows_of(comparison, workdir, each)] + _rows_of_rivals(rivals),
+        "settings": {each["name"]: {"chosen": each["settings"], "tried": each["search"]} for each in finished},
+        "failed": {each["name"]: each["failed"] for each in found if "failed" in each},
     }

@@ -7,16 +7,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_collections
 import numpy as np
 
 from drlhash_jax import data, terminal
 from drlhash_jax.comparison.rankings import rank_run
+from drlhash_jax.comparison.rival_work import compare_rivals
 from drlhash_jax.comparison.search import candidates, run_config
 from drlhash_jax.comparison.settings import Comparison
-from drlhash_jax.comparison.summary import run_folder
+from drlhash_jax.comparison.summary import RIVALS_NAME, run_folder
 from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.files import write_arrays, write_json
 from drlhash_jax.pipeline import train_and_evaluate
@@ -24,22 +25,9 @@ from drlhash_jax.pipeline import train_and_evaluate
 EX_TEMPFAIL = 75
 
 
-class Table(NamedTuple):
-    """One table of a comparison: "seen" or "unseen", and the protocol of its runs; None for the base's own."""
-
-    name: str
-    protocol: str | None
-
-
-def tables_of(comparison: Comparison) -> list[Table]:
-    """The tables that a comparison makes."""
-    unseen = comparison.settings.unseen
-    return [Table("seen", None), *([Table("unseen", unseen)] if unseen else [])]
-
-
-def method_file(workdir: Path, method: str) -> Path:
-    """Where the findings about a method stand once it is finished."""
-    return workdir / "methods" / f"{method}.json"
+def finding_file(workdir: Path, name: str) -> Path:
+    """Where the findings about a method, or about the rivals, stand once it is finished."""
+    return workdir / "findings" / f"{name}.json"
 
 
 def _read_row(folder: Path) -> dict[str, Any]:
@@ -87,7 +75,7 @@ def compare_method(
       stop_requested: asked between steps for the name of a signal to stop.
 
     Returns:
-      "method", "search" (see `search`), "settings" that were chosen, and "rows": table, bits, seed, mAP by ranking,
+      "search" (see `search`), "settings" that were chosen, and "rows": table, bits, seed, mAP by ranking,
       P@H<=2, seconds, and peak memory of the process.
 
     Raises:
@@ -106,7 +94,7 @@ def compare_method(
     if found and found[0]["map"] is None:
         raise FloatingPointError(f"every setting of {method} failed: {found[0]['failed']}")
     chosen, rows = found[0]["settings"] if found else {}, []
-    for table in tables_of(comparison):
+    for table in comparison.tables:
         protocol = {} if table.protocol is None else {"protocol": table.protocol}
         for bits in comparison.settings.bits:
             for seed in comparison.settings.seeds:
@@ -123,21 +111,32 @@ def compare_method(
                 rows.append(facts)
     # Kibibytes on Linux.
     peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    return {"method": method, "search": found, "settings": chosen, "rows": rows, "peak_mib": peak}
+    return {"search": found, "settings": chosen, "rows": rows, "peak_mib": peak}
 
 
-def work(comparison: Comparison, method: str, workdir: str) -> None:
-    """Body of a process: compares one method and writes what was found, or why it was refused; prints to its log."""
-    path = method_file(Path(workdir), method)
-    log = Path(workdir) / "logs" / f"{method}.log"
+def work(comparison: Comparison, name: str, workdir: str) -> None:
+    """Body of a process: compares a method, or the rivals, and writes what was found, or why it was refused.
+
+    Args:
+      comparison: Comparison.
+      name: in METHODS, or `RIVALS_NAME`.
+      workdir: directory of the comparison; what is printed goes into a file of its logs/.
+    """
+    folder, path = Path(workdir), finding_file(Path(workdir), name)
+    log = folder / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "a", buffering=1, encoding="utf-8") as file, terminal.StopSignals() as signals:
         sys.stdout = sys.stderr = file
+        stop_requested = lambda: signals.received
         try:
-            write_json(path, compare_method(comparison, method, Path(workdir), lambda: signals.received))
+            if name == RIVALS_NAME:
+                found = compare_rivals(comparison, comparison.tables, folder, stop_requested)
+            else:
+                found = compare_method(comparison, name, folder, stop_requested)
+            write_json(path, {"name": name} | found)
         except (UserError, FloatingPointError) as error:
             print(f"drlhash_jax: {error}", file=file)
-            write_json(path, {"method": method, "failed": str(error)})
+            write_json(path, {"name": name, "failed": str(error)})
         except RunStoppedError as stop:
             print(f"drlhash_jax: {stop}", file=file)
             sys.exit(EX_TEMPFAIL)
