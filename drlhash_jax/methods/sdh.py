@@ -18,7 +18,8 @@ Hyper-parameters: lambda = 1, nu = 1e-5, 1,000 anchors, 5 iterations and at most
 its public implementation; epsilon = 1e-2 is of public implementations, which add it to Phi^T Phi. The paper leaves it
 out of the objective; here it is in it, since only then does the update of P lower what is reported. The width that
 public implementations set by hand (0.4 for rows of length 1) is by default taken from the data: sigma is the mean
-distance of a row to the nearest anchor other than itself.
+distance of a row to the nearest anchor other than itself. On the CIFAR-10 embeddings at 32 bits that is .98 and gives
+mAP .60, against .48 with 0.4; the solver makes no difference there.
 
 Numbers: Phi^T Phi + epsilon I has a condition near 1e8, so it is decomposed in float64, once. What iterates in float32
 is the whitened Phi of the rows, whose products keep their digits. Every device computes the same.
