@@ -6,6 +6,7 @@ and the checks that look at several rooms. Files in `configs/` override. Behind 
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -21,6 +22,8 @@ from drlhash_jax.settings import Settings, near, setting, shown
 from drlhash_jax.training import TrainingRows, TrainingSettings
 
 LAST_STAGES = ("target_codes", "encoder", "selection")
+# Of 8 random bits each; fewer can be guessed.
+_LEAST_SECRET_BYTES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +167,30 @@ def load(config: Mapping[str, Any] | ml_collections.ConfigDict) -> RunConfig:
     loaded = RunConfig(run, found["data"], method, *parts)
     _check_together(loaded)
     return loaded
+
+
+def read_secret(config: RunConfig) -> RunConfig:
+    """The same settings with the content of the method's `secret_file`, if it names one.
+
+    Apart from `load`, since a saved model is loaded without its key. Nothing may write or show what is read here.
+
+    Raises:
+      UserError: the file cannot be read, or holds no key.
+    """
+    path = getattr(config.method, "secret_file", "")
+    if not path:
+        return config
+    name = f"{METHODS[config.run.method].section}.secret_file={path}"
+    try:
+        # A device such as /dev/urandom never ends, and is another one whenever it is read.
+        secret = Path(path).read_bytes() if Path(path).is_file() else None
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror or error}") from error
+    if secret is None:
+        raise UserError(f"{name} is not a file")
+    if len(secret) < _LEAST_SECRET_BYTES:
+        raise UserError(f"{name} holds {len(secret)} bytes: a key has at least {_LEAST_SECRET_BYTES} random ones")
+    return config._replace(method=config.method.with_secret(secret))
 
 
 def _check_together(config: RunConfig) -> None:

@@ -1,6 +1,6 @@
 """Hashing methods by name, one file and one row each."""
 
-from drlhash_jax.methods import adsh, csq, drlhash, lsh
+from drlhash_jax.methods import adsh, csq, drlhash, lsh, pca, sdh
 from drlhash_jax.methods.base import Ingredients, Method, MethodSpec, TrainingFacts
 from drlhash_jax.target_codes import TargetCodeSettings
 
@@ -12,7 +12,44 @@ METHODS: dict[str, MethodSpec] = {
         section="target_codes",
         accepts_unlabelled=True,
     ),
-    "lsh": MethodSpec(lsh.make, "Charikar, STOC 2002: random projections", trains_encoder=False, learns_labels=False),
+    "lsh": MethodSpec(
+        lsh.make,
+        "Charikar, STOC 2002: random projections",
+        lsh.LSHSettings,
+        section="lsh",
+        trains_encoder=False,
+        learns_labels=False,
+    ),
+    "pca": MethodSpec(
+        pca.make_pca,
+        "Wang et al., CVPR 2010: signs of principal directions",
+        trains_encoder=False,
+        learns_labels=False,
+        misfit=pca.misfit,
+    ),
+    "pca_rotation": MethodSpec(
+        pca.make_rotation,
+        "Gong and Lazebnik, CVPR 2011: principal directions, rotated at random",
+        trains_encoder=False,
+        learns_labels=False,
+        misfit=pca.misfit,
+    ),
+    "itq": MethodSpec(
+        pca.make_itq,
+        "Gong and Lazebnik, CVPR 2011: principal directions, rotated towards codes",
+        pca.ITQSettings,
+        section="itq",
+        trains_encoder=False,
+        learns_labels=False,
+        misfit=pca.misfit,
+    ),
+    "sdh": MethodSpec(
+        sdh.make,
+        "Shen et al., CVPR 2015: discrete codes, kernel regression",
+        sdh.SDHSettings,
+        section="sdh",
+        trains_encoder=False,
+    ),
     "csq": MethodSpec(
         csq.make, "Yuan et al., CVPR 2020: hash centres", csq.CSQSettings, section="csq", accepts_unlabelled=True
     ),

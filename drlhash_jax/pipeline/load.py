@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from drlhash_jax import data, encoders, parallel, weights
-from drlhash_jax.config import RunConfig, check_against_data, check_against_devices, check_against_rows, load
+from drlhash_jax.config import (
+    RunConfig,
+    check_against_data,
+    check_against_devices,
+    check_against_rows,
+    load,
+    read_secret,
+)
 from drlhash_jax.files import sha256_of
 from drlhash_jax.methods import METHODS
 from drlhash_jax.training import TrainingRows, place_rows
@@ -59,7 +66,7 @@ def load_run(config: ml_collections.ConfigDict) -> Loaded:
     Raises:
       UserError: the configuration or the data cannot work.
     """
-    settings = load(config)
+    settings = read_secret(load(config))
     devices = parallel.find_devices(settings.run.parallel)
     check_against_devices(settings, devices.mesh.size)
     how = {field.name: getattr(settings.data, field.name) for field in dataclasses.fields(data.DataSettings)}

@@ -94,6 +94,8 @@ def train_and_evaluate(
     inputs = data.input_digest(loaded.dataset)
     if loaded.weights:
         inputs |= {"weights": loaded.weights["sha256"]}
+    if fingerprint := getattr(loaded.config.method, "fingerprint", ""):
+        inputs |= {"secret": fingerprint}
     with runs.Workdir(workdir, plain_config(config), stop_requested, inputs=inputs) as directory:
         artefacts.record_start(directory, loaded)
         held_out = hold_out_rows(loaded.config, len(loaded.split.train))
