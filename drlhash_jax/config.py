@@ -159,8 +159,11 @@ def load(config: Mapping[str, Any] | ml_collections.ConfigDict) -> RunConfig:
     values = plain_config(config)
     values["encoder"] = values["encoder"] | {"options": hashable_options(values["encoder"]["options"])}
     found = {}
+    of_methods = {spec.section for spec in METHODS.values()} - {""}
     for name, settings in SECTIONS.items():
-        found[name] = settings.from_config(values[name] if name else values, f"{name}." if name else "")
+        # Configurations of older runs and models do not have the sections of newer methods.
+        given = values if not name else values.get(name, {}) if name in of_methods else values[name]
+        found[name] = settings.from_config(given, f"{name}." if name else "")
     run = found[""]
     method = found.get(METHODS[run.method].section, Settings())
     parts = (found[name] for name in ("encoder", "training", "reward", "ppo"))

@@ -9,6 +9,7 @@ import pytest
 from drlhash_jax import config as config_room
 from drlhash_jax.config import SECTIONS, default_config, load, plain_config
 from drlhash_jax.errors import UserError
+from drlhash_jax.methods import METHODS
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 FIELDS = [(section, field) for section, settings in SECTIONS.items() for field in dataclasses.fields(settings)]
@@ -141,3 +142,10 @@ def test_shipped_configurations_load(path):
     spec.loader.exec_module(module)
     loaded = load(module.get_config())
     config_room.check_against_devices(loaded, 1)
+
+
+def test_a_configuration_from_before_a_method_was_added_is_read():
+    values = plain_config(default_config())
+    del values["csq"]
+    assert load(values).method == load(default_config()).method
+    assert load(values | {"method": "csq"}).method == METHODS["csq"].settings()
