@@ -157,9 +157,12 @@ def load(config: Mapping[str, Any] | ml_collections.ConfigDict) -> RunConfig:
         what would be right.
     """
     values = plain_config(config)
+    of_methods = {spec.section for spec in METHODS.values()} - {""}
+    if missing := [name for name in SECTIONS if name and name not in of_methods and name not in values]:
+        hint = "it is one of the command compare" if "compare" in values else "start from config.default_config()"
+        raise UserError(f"the configuration has no section {missing[0]}: {hint}")
     values["encoder"] = values["encoder"] | {"options": hashable_options(values["encoder"]["options"])}
     found = {}
-    of_methods = {spec.section for spec in METHODS.values()} - {""}
     for name, settings in SECTIONS.items():
         # Configurations of older runs and models do not have the sections of newer methods.
         given = values if not name else values.get(name, {}) if name in of_methods else values[name]

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from drlhash_jax import config as config_room
+from drlhash_jax.comparison.search import run_config
+from drlhash_jax.comparison.settings import load_comparison
 from drlhash_jax.config import SECTIONS, default_config, load, plain_config
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import METHODS
@@ -140,7 +142,14 @@ def test_shipped_configurations_load(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    loaded = load(module.get_config())
+    config = module.get_config()
+    if path.stem.startswith("compare_"):
+        comparison = load_comparison(config)
+        loaded = load(run_config(comparison, "drlhash", {}, bits=32, seed=0))
+        with pytest.raises(UserError, match="no section data: it is one of the command compare"):
+            load(config)
+    else:
+        loaded = load(config)
     config_room.check_against_devices(loaded, 1)
 
 

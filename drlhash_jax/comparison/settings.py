@@ -29,6 +29,7 @@ class ComparisonSettings(Settings):
     unseen: str = setting(
         "", "protocol of a second table, whose queries are of classes never trained on; empty for none"
     )
+    unseen_bits: tuple[int, ...] = setting((), "code lengths of the second table; none for those of the first")
     reference: str = setting("drlhash", "method that the others' differences are taken from")
     rivals: bool = setting(True, "whether rankings by real-valued scores are measured too")
 
@@ -51,15 +52,23 @@ class Comparison(NamedTuple):
     @property
     def tables(self) -> "list[Table]":
         """The tables that the comparison makes."""
-        unseen = self.settings.unseen
-        return [Table("seen", None), *([Table("unseen", unseen)] if unseen else [])]
+        given = self.settings
+        unseen = [Table("unseen", given.unseen, given.unseen_bits or given.bits)] if given.unseen else []
+        return [Table("seen", None, given.bits), *unseen]
 
 
 class Table(NamedTuple):
-    """One table of a comparison: "seen" or "unseen", and the protocol of its runs; None for the base's own."""
+    """One table of a comparison.
+
+    Attributes:
+      name: "seen" or "unseen".
+      protocol: of its runs; None for the base's own.
+      bits: code lengths.
+    """
 
     name: str
     protocol: str | None
+    bits: tuple[int, ...]
 
 
 def comparison_config(base: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -121,6 +130,8 @@ def load_comparison(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Co
         raise UserError(f"compare.methods={','.join(settings.methods)}: each method once")
     _check_numbers("bits", settings.bits, 1)
     _check_numbers("seeds", settings.seeds, 0)
+    if settings.unseen_bits:
+        _check_numbers("unseen_bits", settings.unseen_bits, 1)
     if settings.unseen and settings.unseen not in (*PROTOCOLS, "unseen"):
         raise UserError(f"compare.unseen={settings.unseen}: name a protocol of unseen classes, C-8+2 or unseen")
     return Comparison(settings, values["base"], values["trainings"], values["methods"])

@@ -66,8 +66,8 @@ def difference(workdir: Path, table: str, names: tuple[str, str], bits: int, see
 def _rows_of(comparison: Comparison, workdir: Path, found: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of the table that one method gives, a row for each table and length."""
     method, reference, rows = found["name"], comparison.settings.reference, []
-    for table in dict.fromkeys(row["table"] for row in found["rows"]):
-        for bits in comparison.settings.bits:
+    for table, _, lengths in comparison.tables:
+        for bits in lengths:
             runs = [row for row in found["rows"] if (row["table"], row["bits"]) == (table, bits)]
             seeds = [row["seed"] for row in runs]
             maps = {name: _mean_sd([row["map"][name] for row in runs]) for name in RANKINGS}

@@ -96,7 +96,7 @@ def compare_method(
     chosen, rows = found[0]["settings"] if found else {}, []
     for table in comparison.tables:
         protocol = {} if table.protocol is None else {"protocol": table.protocol}
-        for bits in comparison.settings.bits:
+        for bits in table.bits:
             for seed in comparison.settings.seeds:
                 folder = run_folder(workdir, table.name, method, bits, seed)
                 train(run_config(comparison, method, chosen, bits=bits, seed=seed, **protocol), folder)
