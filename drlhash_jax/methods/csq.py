@@ -63,12 +63,12 @@ def distinct_codes(key: Array, num_codes: int, num_bits: int, *, balanced: bool)
         return np.where(numbers[:, None] >> np.arange(num_bits)[None, :] & 1, 1, -1).astype(np.int8)
     codes, draw = np.zeros((0, num_bits), np.int8), 0
     while len(codes) < num_codes:
-        shape = num_codes - len(codes), num_bits
-        coins = np.asarray(jax.random.uniform(jax.random.fold_in(key, draw), shape))
+        # Of one shape, since every shape is compiled.
+        coins = np.asarray(jax.random.uniform(jax.random.fold_in(key, draw), (num_codes, num_bits)))
         ones = coins.argsort(axis=1).argsort(axis=1) < num_bits // 2 if balanced else coins < 0.5
         codes = np.concatenate([codes, np.where(ones, 1, -1).astype(np.int8)])
         _, first = np.unique(np.packbits(codes > 0, axis=1), axis=0, return_index=True)
-        codes, draw = codes[np.sort(first)], draw + 1
+        codes, draw = codes[np.sort(first)[:num_codes]], draw + 1
     return codes
 
 

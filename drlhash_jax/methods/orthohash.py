@@ -13,7 +13,7 @@ the first ten steps, and then change by a tenth with every step, as in public im
 What differs from the paper's code: bits are not scaled and shifted after they are normalised, since a shift would undo
 their balance; the encoder keeps the bias of its last layer, which the mean removes. Codes of classes are all different
 and no bit is the same for all classes, as in CSQ. Sources of the numbers: s = sqrt(K) and m = 0.2 are the paper's (0.3
-for CIFAR-10 and 0.5 for MS-COCO). A row of several labels wants each with equal probability, and the margin is taken off
+for CIFAR-10, 0.5 for MS-COCO). A row of several labels wants each with equal probability, and the margin is taken off
 each of its cosines, as in the paper's code; binary cross-entropy is known to collapse here (mAP .40 on MS-COCO).
 """
 
