@@ -7,8 +7,8 @@ in {-1, 1}^K for each class:
     min  CE(s (cos(v, o_c) - m y_c), y),   v = (u - mean u) / sqrt(var u + 1e-5)
 
 Mean and variance are those of all devices' rows of the batch, padding left out. Codes are signs of v with running
-statistics, which are handed on beside the network, so that a code depends on its row alone. They are plain means over
-the first ten steps, and then change by a tenth with every step, as in public implementations.
+statistics, which go into the encoder's last layer when training ends, so that a code depends on its row alone. They are
+plain means over the first ten steps, and then change by a tenth with every step, as in public implementations.
 
 What differs from the paper's code: bits are not scaled and shifted after they are normalised, since a shift would undo
 their balance; the encoder keeps the bias of its last layer, which the mean removes. Codes of classes are all different
@@ -28,7 +28,7 @@ import numpy as np
 from flax import struct
 
 from drlhash_jax import parallel
-from drlhash_jax.methods.base import Ingredients, Method
+from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
 from drlhash_jax.methods.classes import class_cross_entropy
 from drlhash_jax.methods.csq import distinct_codes, hash_centres, vary_constant_bits
 from drlhash_jax.settings import Settings, setting
@@ -111,10 +111,6 @@ def batch_statistics(u: Array, weights: Array, axis_name: str | None) -> tuple[A
     return mean, jnp.sum(share * (everyone - mean[None, :]) ** 2, axis=0)
 
 
-def _normalise(u: Array, mean: Array, variance: Array) -> Array:
-    return (u - mean[None, :]) * jax.lax.rsqrt(variance + _EPSILON)[None, :]
-
-
 def _codebook_phase(num_bits: int, settings: OrthoHashSettings) -> Phase:
     def init(key: Array, begin: Start) -> State:
         return State(jnp.zeros((), jnp.int32), make_codebook(key, begin.num_classes, num_bits, settings.codebook))
@@ -133,8 +129,10 @@ def _keep_statistics(kept: Statistics, u: Array, batch: Batch, axis_name: str | 
 
 
 def _hand_on(state: State) -> dict[str, Any]:
-    kept = state.extra
-    return {"params": {"network": state.params, "mean": kept.mean, "variance": kept.variance}}
+    """The encoder's parameters, its last layer subtracting the running mean and dividing by the deviation."""
+    head, factor = state.params["head"], jax.lax.rsqrt(state.extra.variance + _EPSILON)
+    folded = {"kernel": head["kernel"] * factor[None, :], "bias": (head["bias"] - state.extra.mean) * factor}
+    return {"params": state.params | {"head": folded}}
 
 
 @functools.lru_cache
@@ -148,18 +146,15 @@ def make(given: Ingredients) -> Method:
         return Statistics(codebook, jnp.zeros(num_bits), jnp.zeros(num_bits), jnp.zeros((), jnp.int32))
 
     def loss(u: Array, batch: Batch, kept: Statistics, axis_name: str | None) -> Array:
-        v = _normalise(u, *batch_statistics(u, batch.weights, axis_name))
+        mean, variance = batch_statistics(u, batch.weights, axis_name)
+        v = (u - mean[None, :]) * jax.lax.rsqrt(variance + _EPSILON)[None, :]
         # A row whose logits are all at the mean has no direction, and no gradient.
         lengths = jnp.sqrt(jnp.maximum(jnp.sum(v**2, axis=1, keepdims=True), 1e-12))
         cosines = (v / lengths) @ kept.codebook.T / math.sqrt(num_bits)
         scores = scale * (cosines - settings.margin * batch.labels)
         return class_cross_entropy(scores, batch.labels, batch.weights, axis_name)
 
-    def logits(params: dict[str, Any], x: Array) -> Array:
-        u = given.encoder.apply({"params": params["network"]}, x, train=False)
-        return _normalise(u, params["mean"], params["variance"])
-
     phase = gradient_phase(
         given.encoder, given.training, loss, init_extra=init_extra, update_extra=_keep_statistics, finish=_hand_on
     )
-    return Method((_codebook_phase(num_bits, settings), phase), logits, shared_bits=True)
+    return Method((_codebook_phase(num_bits, settings), phase), encoder_logits(given.encoder), shared_bits=True)

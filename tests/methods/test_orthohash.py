@@ -4,11 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_toys import fitted, make, toy
 from one_step import as32, identity_layer, loss_and_gradient, make_linear, numeric_gradient
 
 from drlhash_jax.methods import METHODS, TrainingFacts, csq, orthohash
-from drlhash_jax.training import Batch
+from drlhash_jax.training import Batch, State
 
 RNG = np.random.default_rng(1)
 U = RNG.normal(size=(5, 4)) * 2 + 1
@@ -75,17 +74,13 @@ def test_codes_of_maximum_distance_are_farther_apart_than_coins():
     assert min(least["maximum_distance"]) >= 13 and min(least["hadamard"]) == 16
 
 
-def test_a_code_depends_on_its_row_alone():
-    inputs, _, queries = toy("orthohash")
-    handed_on = fitted("orthohash")
-    assert set(handed_on["params"]) == {"network", "mean", "variance"}
-    logits = jax.jit(make("orthohash").logits)
-    np.testing.assert_allclose(
-        logits(handed_on["params"], queries)[:3], logits(handed_on["params"], queries[:3]), rtol=1e-4, atol=1e-4
-    )
-    # Bits are balanced on rows like those of the training.
-    share = np.mean(np.asarray(logits(handed_on["params"], inputs)) >= 0, axis=0)
-    assert share.min() > 0.2 and share.max() < 0.8
+def test_statistics_go_into_the_last_layer():
+    method, params = make_linear("orthohash", 4), identity_layer(4)
+    kept = orthohash.Statistics(None, as32([1.0, -2.0, 0.0, 3.0]), as32([4.0, 0.25, 1.0, 9.0]), jnp.int32(5))
+    handed_on = method.phases[-1].finish(State(jnp.int32(5), params, None, kept))["params"]
+    assert jax.tree.structure(handed_on) == jax.tree.structure(params)
+    expected = (U - np.asarray(kept.mean)) / np.sqrt(np.asarray(kept.variance) + 1e-5)
+    np.testing.assert_allclose(method.logits(handed_on, as32(U)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_more_classes_than_codes_are_refused():
