@@ -11,6 +11,9 @@ What differs from the paper: sign(0) is 1, so that no code has a third value. A 
 with equal probability (`class_cross_entropy`), where public implementations take binary cross-entropy; rows of one
 label have the paper's softmax. Sources of the numbers: a = 0.1 is that of public implementations, in which the second
 term is a mean over bits too and W has no bias. They train with SGD at learning rate 1e-3 from published weights.
+
+The cube of a large logit has a larger gradient still: momentum at learning rate 1.0, with which other losses train an
+MLP on embeddings, diverges in the first steps, and Adam at 1e-3 does not (mAP .596 at 32 bits on `cifar10_features`).
 """
 
 import dataclasses

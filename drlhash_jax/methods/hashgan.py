@@ -25,6 +25,9 @@ with itself; the last term is 1 - cosine where the paper has a log cosh of it. G
 bytes have after normalisation. Sources: 10, five critic steps, Adam 1e-4 with (0, 0.9) and generated weight 0.1 are
 the paper's and its code's, g = 0.1 and alpha = 5 the defaults of the code (configurations of single datasets have 10);
 it trains 100,000 steps. q and the sizes are ours.
+
+A cosine has no use for the length of u, and with momentum at learning rate 1.0 the tanh saturates before anything is
+learnt (mAP .16 at 32 bits on `cifar10_features`, without a GAN); Adam at 1e-3 gives .606.
 """
 
 import dataclasses
