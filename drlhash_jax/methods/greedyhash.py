@@ -12,8 +12,8 @@ with equal probability (`class_cross_entropy`), where public implementations tak
 label have the paper's softmax. Sources of the numbers: a = 0.1 is that of public implementations, in which the second
 term is a mean over bits too and W has no bias. They train with SGD at learning rate 1e-3 from published weights.
 
-The cube of a large logit has a larger gradient still: momentum at learning rate 1.0, with which other losses train an
-MLP on embeddings, diverges in the first steps, and Adam at 1e-3 does not (mAP .596 at 32 bits on `cifar10_features`).
+Momentum at learning rate 1.0, with which other losses train an MLP on `cifar10_features`, has an infinite loss after three
+steps, probably by the cube of large logits. Adam at 1e-3 gives mAP .596 at 32 bits (one seed).
 """
 
 import dataclasses
