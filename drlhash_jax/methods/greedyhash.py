@@ -12,7 +12,7 @@ with equal probability (`class_cross_entropy`), where public implementations tak
 label have the paper's softmax. Sources of the numbers: a = 0.1 is that of public implementations, in which the second
 term is a mean over bits too and W has no bias. They train with SGD at learning rate 1e-3 from published weights.
 
-Momentum at learning rate 1.0, with which other losses train an MLP on `cifar10_features`, has an infinite loss after three
+Momentum at learning rate 1.0, as other losses have it on `cifar10_features`, gives an infinite loss after three
 steps, probably by the cube of large logits. Adam at 1e-3 gives mAP .596 at 32 bits (one seed).
 """
 

@@ -26,7 +26,7 @@ bytes have after normalisation. Sources: 10, five critic steps, Adam 1e-4 with (
 the paper's and its code's, g = 0.1 and alpha = 5 the defaults of the code (configurations of single datasets have 10);
 it trains 100,000 steps. q and the sizes are ours.
 
-Without a GAN, at 32 bits on `cifar10_features`, one seed: momentum at learning rate 1.0 collapses in the first epoch (31
+Without a GAN, at 32 bits on `cifar10_features`, one seed: momentum at learning rate 1.0 collapses (31
 bits are the same for all rows, mAP .16; the cause was not looked for), Adam at 1e-3 gives .606. What the generated
 images add has not been measured.
 """
