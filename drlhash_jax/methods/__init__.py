@@ -1,6 +1,6 @@
 """Hashing methods by name, one file and one row each."""
 
-from drlhash_jax.methods import adsh, csq, drlhash, lsh, pca, sdh
+from drlhash_jax.methods import adsh, csq, drlhash, greedyhash, hashgan, lsh, orthohash, pca, sdh
 from drlhash_jax.methods.base import Ingredients, Method, MethodSpec, TrainingFacts
 from drlhash_jax.target_codes import TargetCodeSettings
 
@@ -51,10 +51,35 @@ METHODS: dict[str, MethodSpec] = {
         trains_encoder=False,
     ),
     "csq": MethodSpec(
-        csq.make, "Yuan et al., CVPR 2020: hash centres", csq.CSQSettings, section="csq", accepts_unlabelled=True
+        csq.make,
+        "Yuan et al., CVPR 2020: hash centres",
+        csq.CSQSettings,
+        section="csq",
+        accepts_unlabelled=True,
+        misfit=csq.too_many_classes,
     ),
     "adsh": MethodSpec(
         adsh.make, "Jiang and Li, AAAI 2018: asymmetric", adsh.ADSHSettings, section="adsh", accepts_unlabelled=True
+    ),
+    "greedyhash": MethodSpec(
+        greedyhash.make,
+        "Su et al., NeurIPS 2018: sign forwards, identity backwards",
+        greedyhash.GreedyHashSettings,
+        section="greedyhash",
+    ),
+    "orthohash": MethodSpec(
+        orthohash.make,
+        "Hoe et al., NeurIPS 2021: one cosine with codes of classes",
+        orthohash.OrthoHashSettings,
+        section="orthohash",
+        misfit=csq.too_many_classes,
+    ),
+    "hashgan": MethodSpec(
+        hashgan.make,
+        "Cao et al., CVPR 2018: pairs of real and generated images",
+        hashgan.HashGANSettings,
+        section="hashgan",
+        misfit=hashgan.misfit,
     ),
 }
 

@@ -151,7 +151,8 @@ def make(given: Ingredients) -> Method:
             ratio = pair_ratio(kept.labels[following], kept.labels, kept.inside)
             return kept.replace(codes=codes, outputs=jnp.zeros_like(codes), ratio=ratio)
 
-        ends = (epoch + 1) % settings.epochs_per_round == 0
+        # Training ends a round too: codes that were not updated since would be those of an older encoder, or random.
+        ends = ((epoch + 1) % settings.epochs_per_round == 0) | (epoch + 1 == given.training.num_epochs)
         return state.replace(extra=jax.lax.cond(ends, end_round, lambda kept: kept, state.extra))
 
     def sample_rows(key: Array, epoch: Array, subset: Array) -> Array:

@@ -6,8 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from method_toys import TRAINING, make, toy
 
+from drlhash_jax.encoders import fit_input_spec
 from drlhash_jax.methods import adsh
+from drlhash_jax.retrieval import mean_average_precision
+from drlhash_jax.training import fit, place_rows
 
 
 def make_kept(labels, codes, ratio):
@@ -68,3 +72,12 @@ def test_a_round_keeps_its_sample():
     assert all(len(sample) == 5 and all(row % 2 == 0 for row in sample) for sample in samples)
     # Fewer rows than samples: all of them.
     assert len(adsh._sample(jax.random.key(0), 0, subset[:3], settings)) == 3
+
+
+def test_codes_are_updated_when_training_ends_within_a_round():
+    """Two epochs of a round of three: the codes that are handed on are not the random ones of the start."""
+    inputs, labels, _ = toy("adsh")
+    training = TRAINING.replace(num_epochs=2)
+    phases = make("adsh", training=training).phases
+    codes = fit(phases, place_rows(inputs, labels, fit_input_spec(inputs)), lambda name: jax.random.key(0))["codes"]
+    assert mean_average_precision(codes, codes, labels, labels) > 0.6

@@ -1,0 +1,27 @@
+"""What losses over the classes of rows share."""
+
+import jax
+import jax.numpy as jnp
+
+from drlhash_jax.training import weighted_mean
+from drlhash_jax.types import Array
+
+
+def class_cross_entropy(scores: Array, labels: Array, weights: Array, axis_name: str | None) -> Array:
+    """This device's share of the mean over rows of -sum_c q_c log softmax(scores)_c, where q = y / sum(y).
+
+    With one label for each row this is the usual cross-entropy. A row of several labels wants each of them with the
+    same probability. Binary cross-entropy, the other choice, would have to be told which data are multi-label, and with
+    many classes most of it is about labels that a row does not have.
+
+    Args:
+      scores: float32 ``[B, C]``.
+      labels: float32 ``[B, C]`` multi-hot, y.
+      weights: float32 ``[B]``, 0 marking rows that do not count.
+      axis_name: axis of the devices that share the batch; None for one.
+
+    Returns:
+      float32 scalar; a row without a label adds 0 to it.
+    """
+    wanted = labels / jnp.maximum(jnp.sum(labels, axis=1, keepdims=True), 1.0)
+    return weighted_mean(-jnp.sum(wanted * jax.nn.log_softmax(scores), axis=1), weights, axis_name)
