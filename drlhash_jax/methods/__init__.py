@@ -27,7 +27,9 @@ METHODS: dict[str, MethodSpec] = {
         accepts_unlabelled=True,
         misfit=cnnh.misfit,
     ),
-    "dnnh": MethodSpec(dnnh.make, "Lai et al., CVPR 2015: divide and encode, triplets", dnnh.DNNHSettings, section="dnnh"),
+    "dnnh": MethodSpec(
+        dnnh.make, "Lai et al., CVPR 2015: divide and encode, triplets", dnnh.DNNHSettings, section="dnnh"
+    ),
     "pgdh": MethodSpec(pgdh.make, "Yuan et al., ECCV 2018: policy gradient", pgdh.PGDHSettings, section="pgdh"),
     "drlih": MethodSpec(
         drlih.make, "Peng et al., IEEE TMM 2020: a recurrent agent, triplets", drlih.DRLIHSettings, section="drlih"

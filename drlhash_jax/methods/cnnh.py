@@ -1,4 +1,4 @@
-"""Convolutional neural network hashing: codes that keep the similarity of the labels, then an encoder that regresses them.
+"""Convolutional neural network hashing: codes that keep the similarity of labels, then an encoder that regresses them.
 
 Xia, Pan, Lai, Liu and Yan, "Supervised Hashing for Image Retrieval via Image Representation Learning", AAAI 2014.
 
@@ -9,23 +9,20 @@ The first phase minimises, over H in [-1, 1]^(n x K),
 and takes signs. The second lets an encoder u learn these bits b in {-1, 1}:  mean (tanh u - b)^2.
 
 There are two ways to the codes. "coordinate" is the paper's: Newton steps of one entry of H at a time, in random order
-(a sweep takes every entry once). "gradient" takes H = tanh(V) and steps of Adam on all of V, which is the first stage of
-the thesis without its quantisation term: the same objective, and the default, since it runs in parallel. What differs
+(a sweep takes every entry once). "gradient" takes H = tanh(V) and steps of Adam on all of V, as the first stage of the
+thesis without its quantisation term: the same objective. It is the default, since it runs in parallel. What differs
 from the paper:
 
-- A Newton step that would raise the objective is left out. It is a polynomial of degree 4 in one entry, so the exact
-  change is known, and the objective never rises. The paper takes back a whole sweep.
-- The residual H H^T - K S is never held. Rows of equal labels share their row of S, so that H^T H and the sums of H over
-  label sets are enough: a step costs O(K + G) for G distinct label sets instead of O(n), and gives the same numbers.
-- The network is the configured encoder, and only regresses bits: the paper's CNNH+, which also learns the classes in
-  further outputs, is left out.
+- A Newton step that would raise the objective is left out. The objective is a polynomial of degree 4 in one entry, so
+  that the change is known before the step. The paper takes back a whole sweep.
+- The residual H H^T - K S is never held. Rows of equal labels share their row of S, so that H^T H and the sums of H
+  over label sets are enough. A step costs O(K + G) for G distinct label sets instead of O(n), and is the same but for
+  rounding.
+- The network is the configured encoder, and regresses bits only. The paper's CNNH+, which learns the classes as well,
+  is left out.
 
-Hyper-parameters: number of sweeps, ours (public descriptions say 5 to 10); number and size of gradient steps, those of
-`target_codes`. The published codes on this problem are one code a class, as from the thesis's first stage. A well-known
-public implementation gives chance (mAP .13 on CIFAR-10) since it looks codes up by the wrong row numbers; here codes are
-found by `Batch.rows`.
-
-Measured: see the README for how; the two ways to the codes give the same mAP within what seeds do.
+Hyper-parameters: the number of sweeps is ours (public descriptions say 5 to 10), number and size of the gradient steps
+are those of `target_codes`.
 """
 
 import dataclasses

@@ -100,8 +100,9 @@ def sampled_loss(logits: Array, bits: Array, batch: Batch, margin: float, axis_n
     anchors = anchor_rows(bits, batch, axis_name)
     distances = jax.vmap(squared_distances, (1, 1), 1)(bits, anchors.outputs)
 
-    def costs(*row: Array) -> tuple[Array, Array, Array]:
-        values, counted = hinges(*row, margin)
+    def costs(distances: Array, shared: Array, weights: Array) -> tuple[Array, Array, Array]:
+        of_draw = lambda each: hinges(each, shared, weights, margin)
+        values, counted = jax.vmap(of_draw, out_axes=(0, None))(distances)
         as_near, as_far = jnp.sum(values, axis=2), jnp.sum(values, axis=1)
         return jnp.sum(as_near, axis=1), as_near + as_far, jnp.sum(counted)
 

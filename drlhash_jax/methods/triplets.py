@@ -56,16 +56,16 @@ def hinges(distances: Array, shared: Array, weights: Array, margin: float) -> tu
     """max(0, margin + d_j - d_k) for all triplets of one anchor.
 
     Args:
-      distances: float32 ``[..., M]`` d from the anchor.
+      distances: float32 ``[M]``, d from the anchor.
       shared: float32 ``[M]``, labels shared with the anchor.
       weights: float32 ``[M]``, of the pairs with the anchor.
       margin: by how much k should be farther than j.
 
     Returns:
-      float32 ``[..., M, M]``, the hinges, 0 where j and k make no triplet; and float32 ``[M, M]``, which do.
+      float32 ``[M, M]``, the hinges, 0 where j and k make no triplet; and float32 ``[M, M]``, which do.
     """
     counted = (shared[:, None] > shared[None, :]) * weights[:, None] * weights[None, :]
-    return jax.nn.relu(margin + distances[..., :, None] - distances[..., None, :]) * counted, counted
+    return jax.nn.relu(margin + distances[:, None] - distances[None, :]) * counted, counted
 
 
 def for_each_anchor(function: Callable[..., Any], *rows: Array) -> Any:
