@@ -12,7 +12,16 @@ Over triplets of an anchor, a row that is more like it and one that is less like
 
     mean max(0, margin + ||f - f+||^2 - ||f - f-||^2).
 
-A bit is 1 iff s >= 1/2, the paper's threshold, which is unit >= 0.
+A bit is 1 iff s >= 1/2, the paper's threshold, which is logit >= 0.
+
+What differs from the paper:
+
+- The configured encoder stands for its network, which ends in rectified features; so they are rectified here.
+- All triplets of a batch count, instead of one list of triplets made before training.
+- The threshold has no gradient outside its band, so a unit that left a narrow one would stay there. The default width
+  leaves the sigmoid as it is; epsilon makes the band as narrow as one likes.
+
+Hyper-parameters: margin 1 and groups of 50 are the paper's, epsilon = 1/2 is ours (the paper says that it is small).
 """
 
 import dataclasses

@@ -6,6 +6,27 @@ The encoder gives features h_0 of an image. An agent, a cell of a recurrent netw
 linear unit that all steps share gives the probability of each bit:
 
     h_t = tanh(W h_(t-1) + W' h_(t-1) + w),    p_t = sigmoid(a . h_t + c).
+
+Bit t is 1 iff p_t >= 1/2. Both ways to a gradient rank the triplets of a batch, of an anchor, a row that shares more
+labels with it and one that shares fewer:
+
+- "released" is what the public code does, and is no policy gradient: nothing is drawn. With the mean over triplets
+
+      T = mean max(0, margin + ||p - p+|| - ||p - p-||)
+
+  on probabilities, the loss is (1 - lambda) T + lambda stop(T) mean(-log p of the bits that the threshold gives), with
+  lambda = .001. The second term has the shape of REINFORCE, and only makes bits surer.
+- "sampled" is one: bits b are drawn from p, a triplet costs max(0, margin + ||b - b+||^2 - ||b - b-||^2), in bits, and
+  the gradient of the expected cost is REINFORCE over several draws of the codes of all rows. A row answers for all
+  triplets that it is in, in whichever place; the baseline is the mean of its other draws, as in `pgdh`.
+
+What differs from the public code: all triplets of a batch count instead of drawn ones, the doubt about bits is that of
+all rows instead of the anchors (all rows are anchors here), and the configured encoder stands for its VGG-19. Like the
+code, this leaves out the paper's groups of actions, and feeds the agent its own state where the paper's also sees the
+image.
+
+Hyper-parameters: margin 1 and lambda are the public code's; the width of 256 instead of 4096 and the number of draws
+are ours.
 """
 
 import dataclasses

@@ -14,6 +14,10 @@ and the objective is the expected mean of r over the pairs of a batch. Nothing i
 where R_i is what all pairs with row i earn. The mean of the other draws is the baseline ("leave-one-out", Kool et al.,
 2019): it depends on no draw that it is subtracted from, so that the estimate stays unbiased. A bit of a code is 1 iff
 u >= 0, which is its more probable value.
+
+From the paper's summary: bits as draws of a policy, a reward for keeping the similarity of pairs, the policy gradient,
+and nothing relaxed. Its equations were not at hand. The form of r, which is the first stage of the thesis for two rows
+of bits, the baseline and T = 8 are ours.
 """
 
 import dataclasses
