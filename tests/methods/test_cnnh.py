@@ -58,6 +58,8 @@ def test_the_change_of_a_step_is_exact_and_never_a_rise():
         change = objective(moved, LABELS) - objective(h, LABELS)
         np.testing.assert_allclose(change, g * d + c * d**2 / 2 + 4 * h[i, j] * d**3 + d**4, atol=1e-4)
         assert change <= 1e-6
+    # From 0 to 1, -.1 + .05 + 0 + 1 would be a rise.
+    assert cnnh.newton_step(jnp.float32(0.0), jnp.float32(-0.1), jnp.float32(0.1)) == 0
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
