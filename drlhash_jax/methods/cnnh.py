@@ -23,6 +23,10 @@ from the paper:
 
 Hyper-parameters: the number of sweeps is ours (public descriptions say 5 to 10), number and size of the gradient steps
 are those of `target_codes`.
+
+Measured on CIFAR-10 features (`configs/cifar10_features.py`, 32 bits, seed 0, 20 epochs), mAP: momentum at rate 1.0, as
+for the cross-entropy of the thesis, .571, and .563 with codes by coordinates; at rate .2, .624. Squared errors of
+tanh have no slope where a large step saturated the wrong bit, so rates must be smaller than for the cross-entropy.
 """
 
 import dataclasses

@@ -27,6 +27,10 @@ image.
 
 Hyper-parameters: margin 1 and lambda are the public code's; the width of 256 instead of 4096 and the number of draws
 are ours.
+
+Measured with "released" on CIFAR-10 features (`configs/cifar10_features.py`, 32 bits, seed 0, 20 epochs), mAP: Adam at
+rate .001, .526; at .0001, .508; momentum at .1 does not learn, .181. Training losses of .03 to .07 under Adam say that
+the triplets are ranked, so what is missing is lost between training rows and queries. "sampled" has not been measured.
 """
 
 import dataclasses

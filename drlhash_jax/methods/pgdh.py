@@ -18,6 +18,10 @@ u >= 0, which is its more probable value.
 From the paper's summary: bits as draws of a policy, a reward for keeping the similarity of pairs, the policy gradient,
 and nothing relaxed. Its equations were not at hand. The form of r, which is the first stage of the thesis for two rows
 of bits, the baseline and T = 8 are ours.
+
+Measured on CIFAR-10 features (`configs/cifar10_features.py`, 32 bits, seed 0, 20 epochs), mAP: Adam at rate .001, .572;
+momentum at rate .2, .518; at rate 1.0 it does not learn, .183. In all of them the training loss ends above .89, while
+codes of the thesis's first stage come to about .72: 20 epochs of draws are too few for it to settle.
 """
 
 import dataclasses
