@@ -1,6 +1,6 @@
 """Hashing methods by name, one file and one row each."""
 
-from drlhash_jax.methods import adsh, csq, drlhash, greedyhash, hashgan, lsh, orthohash, pca, sdh
+from drlhash_jax.methods import adsh, cnnh, csq, dnnh, drlhash, drlih, greedyhash, hashgan, lsh, orthohash, pca, pgdh, sdh
 from drlhash_jax.methods.base import Ingredients, Method, MethodSpec, TrainingFacts
 from drlhash_jax.target_codes import TargetCodeSettings
 
@@ -80,6 +80,20 @@ METHODS: dict[str, MethodSpec] = {
         hashgan.HashGANSettings,
         section="hashgan",
         misfit=hashgan.misfit,
+    "cnnh": MethodSpec(
+        cnnh.make,
+        "Xia et al., AAAI 2014: codes from labels, then regression",
+        cnnh.CNNHSettings,
+        section="cnnh",
+        accepts_unlabelled=True,
+        misfit=cnnh.misfit,
+    ),
+    "dnnh": MethodSpec(
+        dnnh.make, "Lai et al., CVPR 2015: divide and encode, triplets", dnnh.DNNHSettings, section="dnnh"
+    ),
+    "pgdh": MethodSpec(pgdh.make, "Yuan et al., ECCV 2018: policy gradient", pgdh.PGDHSettings, section="pgdh"),
+    "drlih": MethodSpec(
+        drlih.make, "Peng et al., IEEE TMM 2020: a recurrent agent, triplets", drlih.DRLIHSettings, section="drlih"
     ),
 }
 

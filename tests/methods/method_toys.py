@@ -12,7 +12,14 @@ TRAINING = TrainingSettings(num_epochs=12, batch_size=32, optimizer="adam", lear
 # Values of a row; 12 for others. Principal directions are as many as bits.
 WIDTHS = {"pca": 20, "pca_rotation": 20, "itq": 20}
 # Settings that the toy needs; generated images need images.
-CHANGES = {"drlhash": {"num_epochs": 60}, "adsh": {"num_samples": 64}, "hashgan": {"gan": False}}
+CHANGES = {
+    "drlhash": {"num_epochs": 60},
+    "adsh": {"num_samples": 64},
+    "hashgan": {"gan": False},
+    "cnnh": {"num_epochs": 60},
+    "dnnh": {"group_size": 10},
+    "drlih": {"features": 24},
+}
 # mAP of the toy with key 0, well below what was measured; methods that see no labels learn little.
 FLOORS = {
     "drlhash": 0.95,
@@ -21,10 +28,14 @@ FLOORS = {
     "pca_rotation": 0.8,
     "itq": 0.9,
     "sdh": 0.95,
+    "cnnh": 0.95,
+    "dnnh": 0.95,
+    "pgdh": 0.95,
     "csq": 0.95,
     "greedyhash": 0.9,
     "orthohash": 0.9,
     "hashgan": 0.9,
+    "drlih": 0.95,
     "adsh": 0.95,
 }
 
