@@ -1,6 +1,20 @@
 """Hashing methods by name, one file and one row each."""
 
-from drlhash_jax.methods import adsh, cnnh, csq, dnnh, drlhash, drlih, greedyhash, hashgan, lsh, orthohash, pca, pgdh, sdh
+from drlhash_jax.methods import (
+    adsh,
+    cnnh,
+    csq,
+    dnnh,
+    drlhash,
+    drlih,
+    greedyhash,
+    hashgan,
+    lsh,
+    orthohash,
+    pca,
+    pgdh,
+    sdh,
+)
 from drlhash_jax.methods.base import Ingredients, Method, MethodSpec, TrainingFacts
 from drlhash_jax.target_codes import TargetCodeSettings
 
@@ -80,6 +94,7 @@ METHODS: dict[str, MethodSpec] = {
         hashgan.HashGANSettings,
         section="hashgan",
         misfit=hashgan.misfit,
+    ),
     "cnnh": MethodSpec(
         cnnh.make,
         "Xia et al., AAAI 2014: codes from labels, then regression",
