@@ -121,7 +121,8 @@ def test_target_codes_alone_are_a_stage_of_the_thesis_only():
 def test_crossfit_needs_bits_that_mean_the_same_in_every_fold():
     assert load(default_config()).reward_codes == "crossfit"
     found = {name: load(set_field("", "method", name)).reward_codes for name in METHODS}
-    assert found == {"drlhash": "crossfit", "csq": "crossfit", "adsh": "holdout", "lsh": "fitted"}
+    expected = {"drlhash": "crossfit", "csq": "crossfit", "adsh": "holdout", "lsh": "fitted"}
+    assert found == expected | {"posterior_hadamard": "crossfit"}
     values = set_field("", "method", "adsh")
     values["reward"]["codes"] = "crossfit"
     with pytest.raises(UserError, match="reward.codes=crossfit.*adsh"):

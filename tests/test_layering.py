@@ -37,6 +37,10 @@ ALLOWED = {
     "report": {
         *("errors", "files", "types", "codes", "retrieval", "bit_selection", "data", "runs", "robustness", "figures"),
     },
+    "comparison": {
+        *("errors", "files", "settings", "terminal", "codes", "retrieval", "encoders", "training", "methods", "data"),
+        *("config", "runs", "evaluation", "pipeline", "report"),
+    },
     "commands": {"errors", "settings", "terminal", "bit_selection", "evaluation", "pipeline", "report"},
     "main": {"commands"},
 }

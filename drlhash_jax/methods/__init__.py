@@ -1,6 +1,6 @@
 """Hashing methods by name, one file and one row each."""
 
-from drlhash_jax.methods import adsh, csq, drlhash, lsh
+from drlhash_jax.methods import adsh, csq, drlhash, lsh, posterior_hadamard
 from drlhash_jax.methods.base import Ingredients, Method, MethodSpec, TrainingFacts
 from drlhash_jax.target_codes import TargetCodeSettings
 
@@ -18,6 +18,11 @@ METHODS: dict[str, MethodSpec] = {
     ),
     "adsh": MethodSpec(
         adsh.make, "Jiang and Li, AAAI 2018: asymmetric", adsh.ADSHSettings, section="adsh", accepts_unlabelled=True
+    ),
+    "posterior_hadamard": MethodSpec(
+        posterior_hadamard.make,
+        "a baseline, no paper: signs of projected class posteriors",
+        misfit=posterior_hadamard.misfit,
     ),
 }
 

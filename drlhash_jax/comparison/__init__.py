@@ -1,0 +1,1 @@
+"""Methods and what they are compared with, on equal terms."""
