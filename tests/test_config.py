@@ -123,7 +123,13 @@ def test_target_codes_alone_are_a_stage_of_the_thesis_only():
 def test_crossfit_needs_bits_that_mean_the_same_in_every_fold():
     assert load(default_config()).reward_codes == "crossfit"
     expected = {"drlhash": "crossfit", "csq": "crossfit", "adsh": "holdout", "lsh": "fitted", "pca": "fitted"}
-    expected |= {"itq": "holdout", "sdh": "holdout", "orthohash": "crossfit", "greedyhash": "holdout"}
+    expected |= {
+        "itq": "holdout",
+        "sdh": "holdout",
+        "orthohash": "crossfit",
+        "greedyhash": "holdout",
+        "posterior_hadamard": "crossfit",
+    }
     assert {name: load(set_field("", "method", name)).reward_codes for name in expected} == expected
     values = set_field("", "method", "adsh")
     values["reward"]["codes"] = "crossfit"

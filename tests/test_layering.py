@@ -38,8 +38,8 @@ ALLOWED = {
         *("errors", "files", "types", "codes", "retrieval", "bit_selection", "data", "runs", "robustness", "figures"),
     },
     "comparison": {
-        *("errors", "files", "settings", "terminal", "retrieval", "training", "methods", "data", "config", "runs"),
-        *("evaluation", "pipeline", "figures", "report"),
+        *("errors", "files", "settings", "terminal", "codes", "retrieval", "encoders", "training", "methods"),
+        *("data", "config", "runs", "evaluation", "pipeline", "figures", "report"),
     },
     "commands": {"errors", "settings", "terminal", "bit_selection", "evaluation", "pipeline", "report", "comparison"},
     "main": {"commands"},

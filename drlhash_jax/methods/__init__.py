@@ -13,6 +13,7 @@ from drlhash_jax.methods import (
     orthohash,
     pca,
     pgdh,
+    posterior_hadamard,
     sdh,
 )
 from drlhash_jax.methods.base import Ingredients, Method, MethodSpec, TrainingFacts
@@ -109,6 +110,11 @@ METHODS: dict[str, MethodSpec] = {
     "pgdh": MethodSpec(pgdh.make, "Yuan et al., ECCV 2018: policy gradient", pgdh.PGDHSettings, section="pgdh"),
     "drlih": MethodSpec(
         drlih.make, "Peng et al., IEEE TMM 2020: a recurrent agent, triplets", drlih.DRLIHSettings, section="drlih"
+    ),
+    "posterior_hadamard": MethodSpec(
+        posterior_hadamard.make,
+        "a baseline, no paper: signs of projected class posteriors",
+        misfit=posterior_hadamard.misfit,
     ),
 }
 

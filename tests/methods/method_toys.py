@@ -37,6 +37,7 @@ FLOORS = {
     "hashgan": 0.9,
     "drlih": 0.95,
     "adsh": 0.95,
+    "posterior_hadamard": 0.95,
 }
 
 
