@@ -99,7 +99,7 @@ def test_the_plan_goes_down():
 def test_a_configuration_is_read_in_one_place():
     """ConfigDict stands where configurations are made, turned into settings, and handed over; nowhere else."""
     places = {room for room, path in room_files() if "ml_collections" in set(imported_modules(path))}
-    assert places == {"config", "pipeline", "commands"}
+    assert places == {"config", "pipeline", "comparison", "commands"}
 
 
 def test_no_room_is_the_house():

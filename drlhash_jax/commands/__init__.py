@@ -28,7 +28,7 @@ COMMANDS = {
         "--workdir=runs/seed1",
     ),
     "compare": Command(
-        "Compare methods with one encoder, budget, splits and seeds, their settings searched on training rows.",
+        "Compare methods with one encoder, budget, splits and seeds, in one table and page.",
         "--config=configs/compare_digits.py --workdir=runs/comparison --jobs=2",
     ),
     "report": Command(

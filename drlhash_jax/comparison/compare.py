@@ -11,6 +11,7 @@ import ml_collections
 
 from drlhash_jax import runs
 from drlhash_jax.comparison.page import write_page
+from drlhash_jax.comparison.search import run_config
 from drlhash_jax.comparison.settings import Comparison, load_comparison
 from drlhash_jax.comparison.summary import RIVALS_NAME, summarise
 from drlhash_jax.comparison.tables import write_tables
@@ -132,7 +133,8 @@ def compare(
     """
     comparison = load_comparison(config)
     # Refuses data and settings that no method can use, before anything is written.
-    load_run(ml_collections.ConfigDict(comparison.base))
+    first = {"bits": comparison.settings.bits[0], "seed": comparison.settings.seeds[0]}
+    load_run(run_config(comparison, "lsh", {}, **first))
     folder = Path(workdir)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ml_collections
 import numpy as np
 
 from drlhash_jax import data, retrieval
@@ -84,9 +83,7 @@ def compare_rivals(
             if not path.is_file():
                 # LSH loads the rows of any kind.
                 loaded = load_run(
-                    ml_collections.ConfigDict(
-                        run_config(comparison, "lsh", {}, bits=comparison.settings.bits[0], seed=seed, **protocol)
-                    )
+                    run_config(comparison, "lsh", {}, bits=comparison.settings.bits[0], seed=seed, **protocol)
                 )
                 vectors, found = rows_of(loaded), []
                 for name, rival in RIVALS.items():

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ml_collections
 import numpy as np
 
 from drlhash_jax import data, terminal
@@ -88,7 +87,7 @@ def compare_method(
     def train(values: dict, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         if not (folder / "metrics.json").is_file():
-            train_and_evaluate(ml_collections.ConfigDict(values), str(folder), stop_requested)
+            train_and_evaluate(values, str(folder), stop_requested)
 
     found = search(comparison, method, workdir, train)
     if found and found[0]["map"] is None:

@@ -1,6 +1,7 @@
 """What a run reads, and checks, before it writes anything."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -57,11 +58,11 @@ def _fit_spec(config: RunConfig, inputs: Any) -> encoders.InputSpec | None:
     return encoders.fit_input_spec(inputs, settings.image_size, settings.crop_size, statistics)
 
 
-def load_run(config: ml_collections.ConfigDict) -> Loaded:
+def load_run(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Loaded:
     """Loads and checks everything.
 
     Args:
-      config: see `config.default_config`.
+      config: see `config.default_config`; or the same as nested dictionaries.
 
     Raises:
       UserError: the configuration or the data cannot work.

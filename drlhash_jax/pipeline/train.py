@@ -5,7 +5,8 @@ of a key that depends on the seed and the stage alone, so a run that was interru
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import ml_collections
 
@@ -70,12 +71,14 @@ def _run_stages(run: Run) -> list[dict]:
 
 
 def train_and_evaluate(
-    config: ml_collections.ConfigDict, workdir: str, stop_requested: Callable[[], str | None] = lambda: None
+    config: Mapping[str, Any] | ml_collections.ConfigDict,
+    workdir: str,
+    stop_requested: Callable[[], str | None] = lambda: None,
 ) -> list[dict]:
     """Runs every stage of a configuration, or what an earlier call left undone.
 
     Args:
-      config: see `config.default_config`.
+      config: see `config.default_config`; or the same as nested dictionaries.
       workdir: directory of the run; created if needed.
       stop_requested: asked between steps for the name of a signal to stop.
 

@@ -8,7 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from drlhash_jax.comparison.rivals import RIVALS
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -17,16 +20,16 @@ from drlhash_jax.config import default_config
 
 def get_config():
     base = default_config()
-    base.data.query, base.data.train = 5, 12
-    base.data.unseen_classes = 3
-    base.encoder.name, base.encoder.options = "compact", {"width": 8}
-    base.training.num_epochs, base.training.optimizer = 1, "adam"
-    base.csq.quantisation_weight = 0.1
+    base.data.source, base.data.path = "arrays", {path!r}
+    base.data.query, base.data.train, base.data.unseen_classes = 5, 60, 3
+    base.encoder.name, base.encoder.options = "mlp", {{"hidden": (8,)}}
+    base.training.num_epochs, base.training.optimizer = 2, "adam"
+    base.training.batch_size = 60
     base.checkpoint_seconds = 0.0
     config = comparison_config(base)
-    config.compare.update({"methods": ("lsh", "csq"), "bits": (4, 8), "seeds": (0, 1), "reference": "lsh"})
-    config.compare.update({"num_settings": 2, "search_bits": 8, "unseen": "unseen"})
-    config.trainings = {"fast": {"learning_rate": 3e-3, "head_learning_rate": 3e-3}}
+    config.compare.update({{"methods": ("lsh", "csq", "pca"), "bits": (4, 8), "seeds": (0, 1), "reference": "lsh"}})
+    config.compare.update({{"num_settings": 2, "search_bits": 8, "unseen": "unseen", "unseen_bits": (4,)}})
+    config.trainings = {{"fast": {{"learning_rate": 3e-3, "head_learning_rate": 3e-3}}}}
     return config
 """
 
@@ -45,14 +48,18 @@ def run(*arguments):
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    path = tmp_path_factory.mktemp("compare") / "small.py"
-    path.write_text(CONFIG)
+    """Six blobs of eight numbers a row."""
+    folder, rng = tmp_path_factory.mktemp("compare"), np.random.default_rng(0)
+    labels = np.arange(480) % 6
+    features = (2 * rng.normal(size=(6, 8))[labels] + rng.normal(size=(480, 8))).astype(np.float32)
+    np.savez(folder / "blobs.npz", features=features, labels=labels)
+    path = folder / "small.py"
+    path.write_text(CONFIG.format(path=str(folder / "blobs.npz")))
     return path
 
 
-@pytest.fixture(scope="module")
-def finished(config):
-    """A comparison that was stopped as soon as a run had begun, and then finished by the same command."""
+@pytest.mark.slow
+def test_stopped_and_gone_on_with_and_finished_at_once(config):
     folder = config.parent / "out"
     arguments = f"--config={config}", f"--workdir={folder}", "--jobs=2"
     process = start(*arguments)
@@ -66,56 +73,51 @@ def finished(config):
     code, out, errors = run(*arguments)
     assert code == 0, errors
     assert "comparison.html" in out and "csq: " in errors
-    return folder
-
-
-@pytest.mark.slow
-def test_every_method_length_and_seed_in_both_tables(finished):
-    summary = json.loads((finished / "comparison.json").read_text())
-    assert [(row["table"], row["name"], row["bits"]) for row in summary["rows"]] == [
-        (table, name, bits) for name in ("lsh", "csq") for table in ("seen", "unseen") for bits in (4, 8)
-    ]
-    assert {row["protocol"] for row in summary["rows"]} == {"balanced-5-12-rest", "unseen-3-5-12-rest"}
-    assert all("difference_interval" in row for row in summary["rows"] if row["name"] == "csq")
-    tried = summary["settings"]["csq"]["tried"]
-    assert len(tried) == 2 and tried[0]["map"] >= tried[1]["map"]
-    assert summary["settings"]["csq"]["chosen"] == tried[0]["settings"] and summary["failed"] == {}
+    check_summary(json.loads((folder / "comparison.json").read_text()))
     # The search looked at training rows alone.
-    search = json.loads((finished / "search/csq/0/run.json").read_text())
-    assert search["split"]["protocol"] == "balanced-5-12-rest-validation"
-    assert search["rows"] == {"query": 12, "train": 84, "database": 24}
+    search = json.loads((folder / "search/csq/0/run.json").read_text())
+    assert search["split"]["protocol"] == "balanced-5-60-rest-validation"
+    assert search["rows"] == {"query": 36, "train": 252, "database": 72}
 
-
-@pytest.mark.slow
-def test_again_it_is_finished_at_once_and_other_settings_are_refused(finished, config):
-    before = {path: path.stat().st_mtime_ns for path in finished.rglob("metrics.json")}
-    code, _, errors = run(f"--config={config}", f"--workdir={finished}")
-    assert code == 0 and "3 of 3 are finished already" in errors
-    assert {path: path.stat().st_mtime_ns for path in finished.rglob("metrics.json")} == before
-    code, _, errors = run(f"--config={config}", f"--workdir={finished}", "--config.compare.bits=4")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.json")}
+    code, _, errors = run(*arguments)
+    assert code == 0 and "4 of 4 are finished already" in errors
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.json")} == before
+    code, _, errors = run(*arguments, "--config.compare.bits=4")
     assert code == 1 and "holds another comparison: compare.bits was [4, 8], now [4]" in errors
 
 
+def check_summary(summary):
+    """Every method, length and seed in both tables, and the rivals beside them."""
+    assert [(row["table"], row["name"], row["bits"]) for row in summary["rows"] if row["kind"] == "method"] == [
+        each for name in ("lsh", "csq", "pca") for each in (("seen", name, 4), ("seen", name, 8), ("unseen", name, 4))
+    ]
+    assert {row["protocol"] for row in summary["rows"]} == {"balanced-5-60-rest", "unseen-3-5-60-rest"}
+    assert all("difference_interval" in row for row in summary["rows"] if row["name"] == "csq")
+    rivals = [row for row in summary["rows"] if row["kind"] == "rival"]
+    assert {row["name"] for row in rivals} == set(RIVALS) and all(row["num_seeds"] == 2 for row in rivals)
+    # Blobs: whoever learns labels finds the classes that were labelled, and nobody is at chance.
+    assert all(row["map"]["real"] > 0.9 for row in rivals if row["learns_labels"] and row["table"] == "seen")
+    tried = summary["settings"]["csq"]["tried"]
+    assert len(tried) == 2 and tried[0]["map"] >= tried[1]["map"]
+    assert summary["settings"]["csq"]["chosen"] == tried[0]["settings"] and summary["failed"] == {}
+
+
 @pytest.mark.slow
-def test_a_method_that_fails_is_named_and_the_others_go_on(config, tmp_path):
+def test_a_method_that_does_not_fit_is_named_and_the_others_go_on(config, tmp_path):
     folder = tmp_path / "out"
     one = (
         "--config.compare.seeds=0",
-        "--config.compare.bits=4",
+        "--config.compare.bits=16",
         "--config.compare.unseen=",
         "--config.compare.num_settings=1",
     )
-    code, out, errors = run(
-        f"--config={config}",
-        f"--workdir={folder}",
-        *one,
-        "--config.base.csq.quantisation_weight=1e6",
-        "--config.base.training.learning_rate=1e6",
-        "--config.base.training.optimizer=sgd",
-    )
+    arguments = *one, "--config.compare.methods=pca,lsh", "--config.compare.rivals=False"
+    code, _, errors = run(f"--config={config}", f"--workdir={folder}", *arguments)
     assert code == 0, errors
-    assert "csq: not compared: loss is" in errors
-    assert "csq" in json.loads((folder / "comparison.json").read_text())["failed"]
+    assert "pca: not compared: method=pca: 16 bits" in errors and "lsh: 0." in errors
+    summary = json.loads((folder / "comparison.json").read_text())
+    assert list(summary["failed"]) == ["pca"] and [row["name"] for row in summary["rows"]] == ["lsh"]
 
 
 @pytest.mark.parametrize(

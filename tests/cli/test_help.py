@@ -27,13 +27,15 @@ def run(*arguments):
 def test_help_lists_the_commands():
     done = run("--help")
     assert done.returncode == 0, done.stderr
+    width = max(map(len, commands.COMMANDS)) + 2
     for name, command in commands.COMMANDS.items():
-        assert f"  {name.ljust(8)}{command.summary}\n" in done.stdout
+        assert f"  {name.ljust(width)}{command.summary}\n" in done.stdout
     assert "COMMAND --help" in done.stdout
 
 
 OWN_FLAGS = {
-    "train": ("--config=", "--coordinator=", "--distributed=auto|on|off"),
+    "train": ("--coordinator=", "--distributed=auto|on|off"),
+    "compare": ("--jobs=N",),
     "eval": ("--query_codes=", "--codes=auto|bits|signs|packed|logits", "--top_k=N"),
     "report": ("--runs=A,B,...", "--out=", "--[no]robustness"),
 }
@@ -86,7 +88,9 @@ def test_no_word_means_train():
     assert split_command(["main"]) == ("train", ["main"])
     assert split_command(["main", "--config=x"]) == ("train", ["main", "--config=x"])
     assert split_command(["main", "eval", "--workdir=x"]) == ("eval", ["main", "--workdir=x"])
-    with pytest.raises(UserError, match=r"trian \(did you mean train\?\): the commands are train, eval, report"):
+    with pytest.raises(
+        UserError, match=r"trian \(did you mean train\?\): the commands are train, eval, compare, report"
+    ):
         split_command(["main", "trian"])
 
 
