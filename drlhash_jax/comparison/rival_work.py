@@ -69,7 +69,7 @@ def compare_rivals(
       stop_requested: asked between rivals for the name of a signal to stop.
 
     Returns:
-      "rows": rival, table, protocol, seed, size, bytes, mAP and seconds.
+      "rows": rival, table, protocol, seed, size, bytes, mAP and seconds; or rival, table, and why it "failed".
 
     Raises:
       UserError: the rows cannot be ranked as vectors.
@@ -91,7 +91,11 @@ def compare_rivals(
                         if signal := stop_requested():
                             raise RunStoppedError(f"stopped by {signal}")
                         print(f"{table.name}, seed {seed}: {name} {size or ''}", flush=True)
-                        found.append({"table": table.name} | _measure(loaded, vectors, name, size, seed))
+                        try:
+                            value = _measure(loaded, vectors, name, size, seed)
+                        except UserError as error:
+                            value = {"rival": name, "failed": str(error)}
+                        found.append({"table": table.name} | value)
                 write_json(path, found)
             rows += json.loads(path.read_text())
     return {"rows": rows}

@@ -116,11 +116,14 @@ def summarise(comparison: Comparison, workdir: Path, found: list[dict[str, Any]]
     """
     finished = [each for each in found if "rows" in each and each["name"] != RIVALS_NAME]
     rivals = [row for each in found if each["name"] == RIVALS_NAME for row in each.get("rows", ())]
+    failed = {each["name"]: each["failed"] for each in found if "failed" in each}
+    failed |= {f"{row['rival']}, {row['table']} classes": row["failed"] for row in rivals if "failed" in row}
+    rivals = [row for row in rivals if "failed" not in row]
     return {
         "definitions": DEFINITIONS,
         "reference": comparison.settings.reference,
         "seeds": list(comparison.settings.seeds),
         "rows": [row for each in finished for row in _rows_of(comparison, workdir, each)] + _rows_of_rivals(rivals),
         "settings": {each["name"]: {"chosen": each["settings"], "tried": each["search"]} for each in finished},
-        "failed": {each["name"]: each["failed"] for each in found if "failed" in each},
+        "failed": failed,
     }

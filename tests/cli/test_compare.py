@@ -21,7 +21,7 @@ from drlhash_jax.config import default_config
 def get_config():
     base = default_config()
     base.data.source, base.data.path = "arrays", {path!r}
-    base.data.query, base.data.train, base.data.unseen_classes = 5, 60, 3
+    base.data.query, base.data.train, base.data.unseen_classes = 5, 90, 3
     base.encoder.name, base.encoder.options = "mlp", {{"hidden": (8,)}}
     base.training.num_epochs, base.training.optimizer = 2, "adam"
     base.training.batch_size = 60
@@ -50,8 +50,8 @@ def run(*arguments):
 def config(tmp_path_factory):
     """Six blobs of eight numbers a row."""
     folder, rng = tmp_path_factory.mktemp("compare"), np.random.default_rng(0)
-    labels = np.arange(480) % 6
-    features = (2 * rng.normal(size=(6, 8))[labels] + rng.normal(size=(480, 8))).astype(np.float32)
+    labels = np.arange(600) % 6
+    features = (2 * rng.normal(size=(6, 8))[labels] + rng.normal(size=(600, 8))).astype(np.float32)
     np.savez(folder / "blobs.npz", features=features, labels=labels)
     path = folder / "small.py"
     path.write_text(CONFIG.format(path=str(folder / "blobs.npz")))
@@ -76,8 +76,8 @@ def test_stopped_and_gone_on_with_and_finished_at_once(config):
     check_summary(json.loads((folder / "comparison.json").read_text()))
     # The search looked at training rows alone.
     search = json.loads((folder / "search/csq/0/run.json").read_text())
-    assert search["split"]["protocol"] == "balanced-5-60-rest-validation"
-    assert search["rows"] == {"query": 36, "train": 252, "database": 72}
+    assert search["split"]["protocol"] == "balanced-5-90-rest-validation"
+    assert search["rows"] == {"query": 54, "train": 378, "database": 108}
 
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.json")}
     code, _, errors = run(*arguments)
@@ -92,7 +92,7 @@ def check_summary(summary):
     assert [(row["table"], row["name"], row["bits"]) for row in summary["rows"] if row["kind"] == "method"] == [
         each for name in ("lsh", "csq", "pca") for each in (("seen", name, 4), ("seen", name, 8), ("unseen", name, 4))
     ]
-    assert {row["protocol"] for row in summary["rows"]} == {"balanced-5-60-rest", "unseen-3-5-60-rest"}
+    assert {row["protocol"] for row in summary["rows"]} == {"balanced-5-90-rest", "unseen-3-5-90-rest"}
     assert all("difference_interval" in row for row in summary["rows"] if row["name"] == "csq")
     rivals = [row for row in summary["rows"] if row["kind"] == "rival"]
     assert {row["name"] for row in rivals} == set(RIVALS) and all(row["num_seeds"] == 2 for row in rivals)
