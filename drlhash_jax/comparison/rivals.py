@@ -194,8 +194,8 @@ def fit_rabitq(rows: RivalRows, num_bytes: int, seed: int) -> Ranking:
 
     With the mean c of the training rows after a random rotation, r = d - c and its stored signs s, FAISS decodes a row
     to c + r', r' = s |r|^2 / |r|_1, and stores |r|^2 beside it. The estimate of |q - d|^2 is
-    |q - c|^2 - 2 (q - c) . r' + |r|^2. FAISS's own search gives the same, but for negative estimates, which it makes 0; it
-    takes far longer to rank all rows.
+    |q - c|^2 - 2 (q - c) . r' + |r|^2. FAISS's own search, which takes far longer to rank all rows, cuts negative
+    estimates off at 0; here they keep their order.
     """
     faiss = import_faiss()
     width = rows.train.shape[1]
