@@ -194,7 +194,8 @@ def fit_rabitq(rows: RivalRows, num_bytes: int, seed: int) -> Ranking:
 
     With the mean c of the training rows after a random rotation, r = d - c and its stored signs s, FAISS decodes a row
     to c + r', r' = s |r|^2 / |r|_1, and stores |r|^2 beside it. The estimate of |q - d|^2 is
-    |q - c|^2 - 2 (q - c) . r' + |r|^2. FAISS's own search of all rows takes a hundred times as long.
+    |q - c|^2 - 2 (q - c) . r' + |r|^2. FAISS's own search, which takes far longer to rank all rows, cuts negative
+    estimates off at 0; here they keep their order.
     """
     faiss = import_faiss()
     width = rows.train.shape[1]
@@ -328,6 +329,7 @@ def fit_posterior_pq(rows: RivalRows, num_bytes: int, seed: int) -> Ranking:
     The quantiser is fitted to posteriors of held-out training rows: on rows that a probe was fitted to, it is surer
     than on those of the database.
     """
+    import_faiss()
     probe = fit_logistic(rows, seed)
     quantise = fit_quantiser(probe.held_out, num_bytes, seed)
     return rank_by_products(rows, probe.posterior, lambda x: quantise(probe.posterior(x)), float(num_bytes))

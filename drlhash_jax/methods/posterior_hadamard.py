@@ -13,7 +13,11 @@ spirit.)
 The loss is softmax cross-entropy where every row has one label, and the mean of the labels' sigmoid cross-entropies
 where labels are multi-hot. f stands for the mean posterior of the training rows: at the minimum of either loss they are
 equal, as the last layer has a bias. H is CSQ's centres, rows of a Hadamard matrix in random order where K is a power of
-two. Nothing is tuned, and there are no settings.
+two. There are no settings.
+
+What matters is that the classifier keeps its doubt: a posterior of zeros and ones has one code for each class. On
+CIFAR-10 embeddings (C-54, seed 0, 32 bits, 20 epochs, batch 128) momentum .1 ends in a training loss of 1e-4 and mAP
+.503, Adam 1e-3 in .01 and .573, Adam 1e-4 in .40 and .611; momentum 1.0, which suits losses over bits, diverges.
 """
 
 import functools
