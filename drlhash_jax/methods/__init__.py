@@ -1,6 +1,6 @@
 """Hashing methods by name, one file and one row each."""
 
-from drlhash_jax.methods import adsh, csq, drlhash, lsh
+from drlhash_jax.methods import adsh, csq, dpsh, drlhash, dsh, dtsh, hashnet, lsh
 from drlhash_jax.methods.base import Ingredients, Method, MethodSpec, TrainingFacts
 from drlhash_jax.target_codes import TargetCodeSettings
 
@@ -19,6 +19,12 @@ METHODS: dict[str, MethodSpec] = {
     "adsh": MethodSpec(
         adsh.make, "Jiang and Li, AAAI 2018: asymmetric", adsh.ADSHSettings, section="adsh", accepts_unlabelled=True
     ),
+    "hashnet": MethodSpec(
+        hashnet.make, "Cao et al., ICCV 2017: weighted pairs, continuation", hashnet.HashNetSettings, section="hashnet"
+    ),
+    "dpsh": MethodSpec(dpsh.make, "Li et al., IJCAI 2016: pairs", dpsh.DPSHSettings, section="dpsh"),
+    "dsh": MethodSpec(dsh.make, "Liu et al., CVPR 2016: pairs within a margin", dsh.DSHSettings, section="dsh"),
+    "dtsh": MethodSpec(dtsh.make, "Wang et al., ACCV 2016: triplets", dtsh.DTSHSettings, section="dtsh"),
 }
 
 __all__ = ["METHODS", "Ingredients", "Method", "MethodSpec", "TrainingFacts"]
