@@ -16,7 +16,12 @@ the paper's eta is this one times n / K. Pairs of a row with itself are left out
 either row, here and in its public implementations it counts for the row in the batch.
 
 Hyper-parameters: eta .1 is that of public implementations, which take means as here; it is 10 in the paper's terms for
-5,000 rows and 48 bits, as in the authors' implementation.
+5,000 rows and 48 bits.
+
+It needs more epochs than HashNet, where similar and dissimilar pairs weigh the same; with ten classes nine pairs in ten
+are dissimilar here. On `cifar10_features` with 32 bits, by Adam at 1e-3, 20 epochs gave mAP .543 and 60 epochs .632. Of
+other ways to learn faster, tried on held-out training rows, eta .01 and 1, Adam at 1e-4, 3e-4 and 3e-3, and weight
+decay 1 gained three points at most, and momentum at .03 lost many. Public implementations train for 150 epochs.
 """
 
 import dataclasses
