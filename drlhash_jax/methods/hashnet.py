@@ -25,7 +25,7 @@ Hyper-parameters: the schedule of beta, with rate .005, power 1/2 and interval 2
 implementation, which trains for 10,000 steps and ends at beta = 7.1; fewer steps end at a smaller beta. "scale" 7 is
 ours; theirs is 10. It was chosen on 1,000 held-out training rows of `cifar10_features` with 16 and 32 bits, together
 with Adam at 1e-3 for all layers and weight decay 3 (cosine, 20 epochs of batches of 128), which suit this loss. What
-was learnt on these rows: momentum at .1 and more, and Adam at 3e-3, hardly train at all, and momentum at .01 or .03 stays
+was learnt on these rows: momentum at .1 and more, and Adam at 3e-3, hardly train, and momentum at .01 or .03 stays
 three points or more below; scales of 3 and less are worse, and scale 10 by half a point; without weight decay scale 5
 was best, one to two points below. The growth of beta makes no clear difference at such a budget: mAP was .654, .653 and
 .648 with rates 0, .005 and .05.
