@@ -16,10 +16,10 @@ kind that the batch lacks adds nothing. After t steps
 
 so that z tends to the code. The code is the sign of u, whatever beta is.
 
-What differs from the paper: it draws two batches and pairs the rows of one with those of the other; here all pairs of
-one batch count, but for a row with itself. The paper also multiplies the weight of a similar pair by the share of its
-labels that both rows have, intersection over union; its own implementation does not, nor does this. It counts pairs by
-the batch, as here, only in the paper; the implementation weighs similar pairs by a constant.
+What differs: the authors' implementation draws two batches and pairs the rows of one with those of the other; here all
+pairs of one batch count, but for a row with itself. It weighs similar pairs by a constant; here the two kinds are
+counted in each batch. The paper multiplies the weight of a similar pair by the share of its labels that both rows have,
+intersection over union; the implementation does not, nor does this.
 
 Hyper-parameters: the schedule of beta, with rate .005, power 1/2 and interval 200, is that of the authors'
 implementation, which trains for 10,000 steps and ends at beta = 7.1; fewer steps end at a smaller beta. "scale" 7 is
