@@ -1,6 +1,6 @@
 """Hashing methods by name, one file and one row each."""
 
-from drlhash_jax.methods import (
+from drlhash_jax.methods import ((,)
     adsh,
     cnnh,
     csq,
