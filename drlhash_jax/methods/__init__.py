@@ -1,14 +1,18 @@
 """Hashing methods by name, one file and one row each."""
 
-from drlhash_jax.methods import ((,)
+from drlhash_jax.methods import (
     adsh,
     cnnh,
     csq,
     dnnh,
+    dpsh,
     drlhash,
     drlih,
+    dsh,
+    dtsh,
     greedyhash,
     hashgan,
+    hashnet,
     lsh,
     orthohash,
     pca,
@@ -65,37 +69,6 @@ METHODS: dict[str, MethodSpec] = {
         section="sdh",
         trains_encoder=False,
     ),
-    "csq": MethodSpec(
-        csq.make,
-        "Yuan et al., CVPR 2020: hash centres",
-        csq.CSQSettings,
-        section="csq",
-        accepts_unlabelled=True,
-        misfit=csq.too_many_classes,
-    ),
-    "adsh": MethodSpec(
-        adsh.make, "Jiang and Li, AAAI 2018: asymmetric", adsh.ADSHSettings, section="adsh", accepts_unlabelled=True
-    ),
-    "greedyhash": MethodSpec(
-        greedyhash.make,
-        "Su et al., NeurIPS 2018: sign forwards, identity backwards",
-        greedyhash.GreedyHashSettings,
-        section="greedyhash",
-    ),
-    "orthohash": MethodSpec(
-        orthohash.make,
-        "Hoe et al., NeurIPS 2021: one cosine with codes of classes",
-        orthohash.OrthoHashSettings,
-        section="orthohash",
-        misfit=csq.too_many_classes,
-    ),
-    "hashgan": MethodSpec(
-        hashgan.make,
-        "Cao et al., CVPR 2018: pairs of real and generated images",
-        hashgan.HashGANSettings,
-        section="hashgan",
-        misfit=hashgan.misfit,
-    ),
     "cnnh": MethodSpec(
         cnnh.make,
         "Xia et al., AAAI 2014: codes from labels, then regression",
@@ -107,9 +80,46 @@ METHODS: dict[str, MethodSpec] = {
     "dnnh": MethodSpec(
         dnnh.make, "Lai et al., CVPR 2015: divide and encode, triplets", dnnh.DNNHSettings, section="dnnh"
     ),
+    "dsh": MethodSpec(dsh.make, "Liu et al., CVPR 2016: pairs within a margin", dsh.DSHSettings, section="dsh"),
+    "dpsh": MethodSpec(dpsh.make, "Li et al., IJCAI 2016: pairs", dpsh.DPSHSettings, section="dpsh"),
+    "dtsh": MethodSpec(dtsh.make, "Wang et al., ACCV 2016: triplets", dtsh.DTSHSettings, section="dtsh"),
+    "hashnet": MethodSpec(
+        hashnet.make, "Cao et al., ICCV 2017: weighted pairs, continuation", hashnet.HashNetSettings, section="hashnet"
+    ),
     "pgdh": MethodSpec(pgdh.make, "Yuan et al., ECCV 2018: policy gradient", pgdh.PGDHSettings, section="pgdh"),
+    "csq": MethodSpec(
+        csq.make,
+        "Yuan et al., CVPR 2020: hash centres",
+        csq.CSQSettings,
+        section="csq",
+        accepts_unlabelled=True,
+        misfit=csq.too_many_classes,
+    ),
+    "orthohash": MethodSpec(
+        orthohash.make,
+        "Hoe et al., NeurIPS 2021: one cosine with codes of classes",
+        orthohash.OrthoHashSettings,
+        section="orthohash",
+        misfit=csq.too_many_classes,
+    ),
+    "greedyhash": MethodSpec(
+        greedyhash.make,
+        "Su et al., NeurIPS 2018: sign forwards, identity backwards",
+        greedyhash.GreedyHashSettings,
+        section="greedyhash",
+    ),
+    "hashgan": MethodSpec(
+        hashgan.make,
+        "Cao et al., CVPR 2018: pairs of real and generated images",
+        hashgan.HashGANSettings,
+        section="hashgan",
+        misfit=hashgan.misfit,
+    ),
     "drlih": MethodSpec(
         drlih.make, "Peng et al., IEEE TMM 2020: a recurrent agent, triplets", drlih.DRLIHSettings, section="drlih"
+    ),
+    "adsh": MethodSpec(
+        adsh.make, "Jiang and Li, AAAI 2018: asymmetric", adsh.ADSHSettings, section="adsh", accepts_unlabelled=True
     ),
     "posterior_hadamard": MethodSpec(
         posterior_hadamard.make,
