@@ -120,10 +120,12 @@ def thesis_config() -> ml_collections.ConfigDict:
 
     Of the pool of 64 bits the thesis selects shorter codes. It does not tell the number of epochs, the momentum, the
     weight decay and the augmentation: 150, .9, 5e-4, and random crops with mirror images are those of its field. Its
-    learning rate 1.0 for stage 1 is not taken, since it saturates 64-bit codes.
+    learning rate 1.0 for stage 1 is not taken, since it saturates 64-bit codes. Stage 1 has its loss for rows with
+    several labels too.
     """
     config = default_config()
     config.train_direct = False
+    config.target_codes.loss = "similarity"
     training = config.training
     training.num_epochs = 150
     training.batch_size = 32

@@ -65,7 +65,7 @@ def make_arrays():
 
 
 def stage_1(arrays, axis_name):
-    """Value and gradient of both paths, with the quantisation term."""
+    """Value and gradient of both paths, with the quantisation term, and of the likelihood."""
     filling = -NUM_ROWS % parallel.num_shards(axis_name)
     sets = jnp.eye(NUM_CLASSES)
     multi_hot = jnp.pad(sets[arrays["labels"]], ((0, filling), (0, 0)))
@@ -84,7 +84,16 @@ def stage_1(arrays, axis_name):
         value, gradient = jax.value_and_grad(lambda v, loss=loss: loss(jnp.tanh(v)))(latent)
         out[f"stage 1 {name} loss"] = value
         out[f"stage 1 {name} gradient"] = parallel.gather_rows(gradient, axis_name)[:NUM_ROWS]
-    return out
+    return out | likelihood(arrays, sets, axis_name)
+
+
+def likelihood(arrays, sets, axis_name):
+    """Value and gradient of a random block whose 15 rows leave filling on 2 and on 4 devices."""
+    settings = target_codes.TargetCodeSettings(block_height=15, block_width=30)
+    data = target_codes.LabelData(arrays["labels"], sets, "likelihood", True, NUM_ROWS)
+    v, weight = arrays["latent"][:NUM_CLASSES], jnp.float32(0.1)
+    value, gradient = target_codes.likelihood_and_gradient(jax.random.key(12), v, weight, data, settings, axis_name)
+    return {"stage 1 likelihood loss": value, "stage 1 likelihood gradient": gradient}
 
 
 def stage_2(arrays, axis_name):

@@ -86,10 +86,10 @@ def test_a_loss_that_is_no_number_names_its_batch_and_is_not_saved():
         )
 
 
-@pytest.mark.parametrize("path", ["exact", "blockwise"])
-def test_stopped_anywhere_the_target_codes_are_the_same(path):
+@pytest.mark.parametrize("way", [{"path": "exact"}, {"path": "blockwise"}, {"loss": "likelihood"}])
+def test_stopped_anywhere_the_target_codes_are_the_same(way):
     labels = np.arange(30) % 3
-    settings = TargetCodeSettings(num_epochs=50, path=path, block_height=16, block_width=16)
+    settings = TargetCodeSettings(num_epochs=50, block_height=16, block_width=16, **way)
     losses = {"whole": [], "stopped": []}
 
     def infer(name, **more):

@@ -1,4 +1,9 @@
-"""The thesis's method: target codes from labels, then an encoder that learns them bit by bit."""
+"""The thesis's method: target codes from labels, then an encoder that learns them bit by bit.
+
+Rows with one label get target codes by the thesis's loss, and in the `thesis_*` configurations all rows do. Where label
+sets overlap, codes that minimise that loss miss retrieval, and the default is a likelihood of pairs, see
+`target_codes.loss`; `target_codes/inference.py` has what was measured.
+"""
 
 import functools
 from typing import Any
@@ -23,13 +28,13 @@ def target_codes_phase(num_bits: int, settings: TargetCodeSettings) -> Phase:
 
     def step(state: State, batch: Batch, key: Array, *, num_steps: int, axis_name: str | None = None):
         data = state.extra["data"]
-        v, opt_state, loss = gradient_step(state.params, state.opt_state, state.step, data, settings, axis_name)
+        v, opt_state, loss = gradient_step(key, state.params, state.opt_state, state.step, data, settings, axis_name)
         return state.replace(params=v, opt_state=opt_state), {"loss": loss}
 
     def finish(state: State) -> dict[str, Any]:
         subset = np.asarray(state.extra["subset"])
         codes = np.zeros((int(state.extra["num_rows"]), num_bits), np.uint8)
-        codes[subset] = codes_of(state.params, len(subset))
+        codes[subset] = codes_of(state.params, state.extra["data"])
         return {"codes": codes}
 
     return Phase("target_codes", settings.num_epochs, 0, init, step, finish=finish, needs_inputs=False)

@@ -80,7 +80,7 @@ def test_both_paths_give_codes_of_the_same_quality(kind):
         similar = labels.astype(int) @ labels.T.astype(int) > 0
     losses = []
     for path in ("exact", "blockwise"):
-        settings = TargetCodeSettings(num_epochs=300, path=path, block_height=64, block_width=50)
+        settings = TargetCodeSettings(loss="similarity", num_epochs=300, path=path, block_height=64, block_width=50)
         result = infer_target_codes(jax.random.key(1), labels, 16, settings)
         assert result.path == path
         losses.append(loss_of_codes(result.codes, similar))
@@ -91,7 +91,7 @@ def test_first_loss_is_the_same_on_both_paths():
     labels = np.random.default_rng(0).integers(-1, 5, 101)
     first = [
         infer_target_codes(
-            jax.random.key(3), labels, 12, TargetCodeSettings(2, path=path, block_height=30, block_width=17)
+            jax.random.key(3), labels, 12, TargetCodeSettings(num_epochs=2, path=path, block_height=30, block_width=17)
         ).loss[0]
         for path in ("exact", "blockwise")
     ]
@@ -102,7 +102,7 @@ def test_multi_label_rows_with_equal_labels_get_nearly_equal_codes():
     # Four groups of labels, rows with one or two labels of their group, 60 rows of each set.
     sets = np.kron(np.eye(4, dtype=np.uint8), np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]], np.uint8))
     labels = np.repeat(sets, 25, axis=0)
-    settings = TargetCodeSettings(num_epochs=400)
+    settings = TargetCodeSettings(loss="similarity", num_epochs=400)
     result = infer_target_codes(jax.random.key(0), labels, 32, settings)
     distance = (result.codes[:, None] != result.codes[None]).mean(axis=2)
     number = np.repeat(np.arange(len(sets)), 25)
@@ -160,7 +160,7 @@ def test_choose_path():
 
 
 def test_auto_takes_the_chosen_path():
-    settings = TargetCodeSettings(num_epochs=1, block_height=5, block_width=5)
+    settings = TargetCodeSettings(loss="similarity", num_epochs=1, block_height=5, block_width=5)
     rows = np.array([[1, *map(int, f"{i:03b}")] for i in range(8)])
     assert infer_target_codes(jax.random.key(0), rows, 4, settings).path == "blockwise"
     assert infer_target_codes(jax.random.key(0), np.arange(8), 4, settings).path == "exact"
