@@ -12,7 +12,7 @@ DATA = Path(os.environ.get("DRLHASH_DATA", "../shared/data"))
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=20, help="how often test_interruption.py kills a run")
+    parser.addoption("--kills", type=int, default=8, help="how often test_interruption.py kills a run")
 
 
 @pytest.fixture
