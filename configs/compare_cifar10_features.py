@@ -26,9 +26,11 @@ def get_config():
     config = comparison_config(base)
     config.compare.unseen = "C-8+2"
     config.compare.unseen_bits = (32,)
+    adam = {"optimizer": "adam", "learning_rate": 1e-3, "head_learning_rate": 1e-3}
     config.trainings = {
         "slow": {"learning_rate": 0.1, "head_learning_rate": 0.1},
-        "adam": {"optimizer": "adam", "learning_rate": 1e-3, "head_learning_rate": 1e-3},
-        "slow adam": {"optimizer": "adam", "learning_rate": 2e-4, "head_learning_rate": 2e-4},
+        "adam": adam,
+        "decayed adam": adam | {"weight_decay": 3.0},
+        "slow adam": adam | {"learning_rate": 2e-4, "head_learning_rate": 2e-4},
     }
     return config

@@ -23,7 +23,9 @@ _ROWS_PER_BLOCK = 4096
 class ADSHSettings(Settings):
     """Settings of ADSH."""
 
-    gamma: float = setting(200.0, "weight of the distance between a row's code and its logits", least=0.0, most=1e9)
+    gamma: float = setting(
+        200.0, "weight of the distance between a row's code and its logits", least=0.0, most=1e9, search=(20.0, 2000.0)
+    )
     num_samples: int = setting(2_000, "rows sampled for the encoder in each round", least=1, most=10_000_000)
     epochs_per_round: int = setting(3, "epochs between two updates of the codes", least=1, most=1_000)
 

@@ -44,7 +44,7 @@ _MAX_DISTANCES = 50_000_000
 class CSQSettings(Settings):
     """Settings of CSQ."""
 
-    quantisation_weight: float = setting(1e-4, "weight of (|tanh u| - 1)^2", least=0.0, most=1e6)
+    quantisation_weight: float = setting(1e-4, "weight of (|tanh u| - 1)^2", least=0.0, most=1e6, search=(1e-2, 0.1))
 
 
 def distinct_codes(key: Array, num_codes: int, num_bits: int, *, balanced: bool) -> np.ndarray:

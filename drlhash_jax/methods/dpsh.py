@@ -44,7 +44,7 @@ from drlhash_jax.types import Array
 class DPSHSettings(Settings):
     """Settings of DPSH."""
 
-    eta: float = setting(0.1, "weight of (|u| - 1)^2", least=0.0, most=1e6)
+    eta: float = setting(0.1, "weight of (|u| - 1)^2", least=0.0, most=1e6, search=(0.01, 1.0))
 
 
 @struct.dataclass

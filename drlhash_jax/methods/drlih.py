@@ -58,7 +58,9 @@ class DRLIHSettings(Settings):
 
     gradient: str = setting("released", "as in the public code, or sampled", choices=("released", "sampled"))
     features: int = setting(256, "width of the agent; the public code's is 4096", least=1, most=65_536)
-    margin: float = setting(1.0, "by which rows of other labels should be farther", least=0.0, most=1e4)
+    margin: float = setting(
+        1.0, "by which rows of other labels should be farther", least=0.0, most=1e4, search=(0.5, 2.0)
+    )
     policy_weight: float = setting(
         0.001, "lambda, weight of the policy's term of gradient=released", least=0.0, most=1.0
     )

@@ -33,7 +33,9 @@ from drlhash_jax.types import Array
 class DSHSettings(Settings):
     """Settings of DSH."""
 
-    alpha: float = setting(0.01, "weight of the distances of outputs from -1 and 1", least=0.0, most=1e6)
+    alpha: float = setting(
+        0.01, "weight of the distances of outputs from -1 and 1", least=0.0, most=1e6, search=(1e-3, 0.1)
+    )
     margin_per_bit: float = setting(
         2.0, "squared distance over K that rows without a common label are pushed to", least=1e-6, most=1e6
     )

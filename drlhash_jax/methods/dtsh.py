@@ -35,7 +35,9 @@ from drlhash_jax.types import Array
 class DTSHSettings(Settings):
     """Settings of DTSH."""
 
-    margin_per_bit: float = setting(0.5, "alpha / K, what theta of triplets should differ by", least=0.0, most=1e6)
+    margin_per_bit: float = setting(
+        0.5, "alpha / K, what theta of triplets should differ by", least=0.0, most=1e6, search=(0.25, 1.0)
+    )
     quantisation_weight: float = setting(1.0, "lambda, weight of (|u| - 1)^2", least=0.0, most=1e6)
 
 

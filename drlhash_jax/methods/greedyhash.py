@@ -35,7 +35,7 @@ from drlhash_jax.types import Array
 class GreedyHashSettings(Settings):
     """Settings of GreedyHash."""
 
-    quantisation_weight: float = setting(0.1, "weight of ||u| - 1|^3", least=0.0, most=1e6)
+    quantisation_weight: float = setting(0.1, "weight of ||u| - 1|^3", least=0.0, most=1e6, search=(1e-2, 1.0))
 
 
 @jax.custom_jvp

@@ -59,7 +59,7 @@ class HashGANSettings(Settings):
     """Settings of HashGAN."""
 
     gan: bool = setting(True, "whether images are generated; false works on features too")
-    alpha: float = setting(5.0, "factor of cosines", least=1e-3, most=1e3)
+    alpha: float = setting(5.0, "factor of cosines", least=1e-3, most=1e3, search=(2.0, 10.0))
     quantisation_weight: float = setting(0.1, "weight of 1 - cos(|tanh u|, 1)", least=0.0, most=1e6)
     generated_weight: float = setting(0.1, "weight of pairs with generated images in the encoder", least=0.0, most=1e6)
     gan_epochs: int = setting(100, "passes of the GAN over the training rows", least=1, most=1_000_000)

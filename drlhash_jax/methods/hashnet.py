@@ -47,7 +47,7 @@ from drlhash_jax.types import Array
 class HashNetSettings(Settings):
     """Settings of HashNet."""
 
-    scale: float = setting(7.0, "theta of two rows with equal codes", least=1e-6, most=1e6)
+    scale: float = setting(7.0, "theta of two rows with equal codes", least=1e-6, most=1e6, search=(4.0, 10.0))
     beta_rate: float = setting(0.005, "growth per step of beta^(1 / beta_power); 0 keeps beta 1", least=0.0, most=1e6)
     beta_power: float = setting(0.5, "power of 1 + beta_rate x steps that beta is", least=0.0, most=10.0)
     beta_interval: int = setting(200, "steps between two changes of beta", least=1, most=1_000_000)

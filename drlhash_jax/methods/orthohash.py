@@ -53,7 +53,9 @@ class OrthoHashSettings(Settings):
         "codes of classes: far apart, coins (bernoulli), or rows of a Hadamard matrix if there is one (hadamard)",
         choices=CODEBOOKS,
     )
-    margin: float = setting(0.2, "taken off the cosine of a row with the code of its class", least=0.0, most=2.0)
+    margin: float = setting(
+        0.2, "taken off the cosine of a row with the code of its class", least=0.0, most=2.0, search=(0.0, 0.4)
+    )
     scale: float | None = setting(
         None, "factor of the cosines; 0 for the square root of the bits", least=1e-3, most=1e6, zero_is_none=True
     )

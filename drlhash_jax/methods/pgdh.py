@@ -42,7 +42,7 @@ from drlhash_jax.types import Array
 class PGDHSettings(Settings):
     """Settings of PGDH."""
 
-    num_draws: int = setting(8, "T, codes drawn for each row in a step", least=2, most=1_000)
+    num_draws: int = setting(8, "T, codes drawn for each row in a step", least=2, most=1_000, search=(32,))
 
 
 def draw_bits(logits: Array, batch: Batch, num_draws: int) -> Array:

@@ -53,10 +53,10 @@ class SDHSettings(Settings):
     num_sweeps: int = setting(10, "sweeps over the columns in an update by dcc, at most", least=1, most=10_000)
     num_anchors: int = setting(1_000, "m, kernel anchors; n (m + 1) numbers are in memory", least=1, most=20_000)
     sigma: float = setting(
-        0.0, "width of the kernel for inputs of length 1; 0 for one from the data", least=0, most=1e6
+        0.0, "width of the kernel for inputs of length 1; 0 for one from the data", least=0, most=1e6, search=(0.7,)
     )
     label_weight: float = setting(1.0, "lambda, weight of ||W||^2", least=1e-9, most=1e9)
-    regression_weight: float = setting(1e-5, "nu, weight of ||B - Phi P||^2", least=0.0, most=1e9)
+    regression_weight: float = setting(1e-5, "nu, weight of ||B - Phi P||^2", least=0.0, most=1e9, search=(1e-4, 1e-3))
     ridge: float = setting(1e-2, "epsilon, weight of ||P||^2 in the regression", least=1e-6, most=1e9)
 
 
