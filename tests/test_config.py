@@ -9,7 +9,7 @@ import pytest
 from drlhash_jax import config as config_room
 from drlhash_jax.comparison.search import run_config
 from drlhash_jax.comparison.settings import load_comparison
-from drlhash_jax.config import SECTIONS, default_config, load, plain_config
+from drlhash_jax.config import SECTIONS, default_config, load, plain_config, thesis_config
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import METHODS
 
@@ -111,6 +111,11 @@ def test_zero_means_none_where_it_says_so():
     assert load(default_config()).run.top_k is None
     assert load(set_field("", "top_k", 5000)).run.top_k == 5000
     assert load(default_config()).encoder.crop_size is None
+
+
+def test_the_thesis_keeps_its_loss_for_rows_with_several_labels():
+    assert load(thesis_config()).method.loss == "similarity"
+    assert load(default_config()).method.loss == "auto"
 
 
 def test_target_codes_alone_are_a_stage_of_the_thesis_only():
