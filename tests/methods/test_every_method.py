@@ -73,8 +73,11 @@ def test_rows_that_are_read_in_batches_give_the_same_bits(name):
     assert_same(fitted(name, resident_bytes=0), fitted(name))
 
 
-@pytest.mark.parametrize("wrapper", ["shard_map", "pmap"])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("name", "wrapper"),
+    # Two devices by pmap are tried with every method in test_devices.py.
+    [*((name, "shard_map") for name in METHODS), *((name, "pmap") for name in ("drlhash", "lsh", "csq", "adsh"))],
+)
 def test_one_device_is_the_plain_program(name, wrapper):
     assert_same(fitted(name, devices=find_devices(wrapper)), fitted(name))
 
