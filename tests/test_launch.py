@@ -28,9 +28,23 @@ def run_notebook():
     return outputs, "".join(out.get("text", "") + out.get("data", {}).get("text/plain", "") for out in outputs)
 
 
+SHORT = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "configs")!r})
+import smoke
+
+def get_config():
+    config = smoke.get_config()
+    config.bits, config.selectors, config.train_direct = (4,), ("ppo", "greedy"), False
+    return config
+"""
+
+
 @pytest.mark.slow
 def test_notebook_twice(tmp_path, monkeypatch):
-    monkeypatch.setenv("DRLHASH_CONFIG", "smoke")
+    config = tmp_path / "short.py"
+    config.write_text(SHORT)
+    monkeypatch.setenv("DRLHASH_CONFIG", str(config))
     # What stands for a mounted drive.
     monkeypatch.setenv("DRLHASH_DRIVE", str(tmp_path))
     outputs, printed = run_notebook()

@@ -9,7 +9,7 @@ import sys
 
 import jax
 import numpy as np
-from method_toys import key_of, make, toy
+from method_toys import SPANNING, key_of, make, toy
 
 from drlhash_jax.encoders import fit_input_spec
 from drlhash_jax.methods import METHODS
@@ -50,7 +50,7 @@ def main(out, wrappers):
     arrays = {"num_devices": jax.device_count()}
     for wrapper in wrappers.split(","):
         devices = None if wrapper == "jit" else find_devices(wrapper)
-        for name in METHODS:
+        for name in METHODS if wrapper != "pmap" else SPANNING:
             for path, value in jax.tree_util.tree_leaves_with_path(one_step(name, devices)):
                 arrays[f"{wrapper}|{name}|{jax.tree_util.keystr(path)}"] = value
     np.savez(out, **arrays)

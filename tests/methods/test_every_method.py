@@ -5,7 +5,7 @@ import copy
 import jax
 import numpy as np
 import pytest
-from method_toys import FLOORS, NUM_BITS, NUM_CLASSES, NUM_ROWS, TRAINING, fitted, key_of, make, toy
+from method_toys import FLOORS, NUM_BITS, NUM_CLASSES, NUM_ROWS, SPANNING, TRAINING, fitted, key_of, make, toy
 
 from drlhash_jax.encoders import fit_input_spec
 from drlhash_jax.errors import RunStoppedError
@@ -75,8 +75,7 @@ def test_rows_that_are_read_in_batches_give_the_same_bits(name):
 
 @pytest.mark.parametrize(
     ("name", "wrapper"),
-    # Two devices by pmap are tried with every method in test_devices.py.
-    [*((name, "shard_map") for name in METHODS), *((name, "pmap") for name in ("drlhash", "lsh", "csq", "adsh"))],
+    [*((name, "shard_map") for name in METHODS), *((name, "pmap") for name in SPANNING)],
 )
 def test_one_device_is_the_plain_program(name, wrapper):
     assert_same(fitted(name, devices=find_devices(wrapper)), fitted(name))

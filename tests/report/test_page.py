@@ -212,7 +212,7 @@ def test_bold_needs_seeds(html, bare_run, tmp_path):
 
 
 def test_wide_tables_are_told_by_their_letters():
-    grid = page._Grid("", ["method", "16 bits", "32 bits"], [[Text("a"), Text("0.500"), Text("0.600")]], [])
+    grid = page.Grid("", ["method", "16 bits", "32 bits"], [[Text("a"), Text("0.500"), Text("0.600")]], [])
     # 16 for the first column, then 3 + 5 letters each: 32; a spread and a number of seeds make it 16 + 2 * 22.
     assert not grid.wide
     assert grid._replace(rows=[[Text("a"), *[Text("0.500 ± 0.010 (n=2)")] * 2]]).wide

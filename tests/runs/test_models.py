@@ -8,15 +8,31 @@ import numpy as np
 import pytest
 
 from drlhash_jax.config import default_config, load, plain_config
-from drlhash_jax.encoders import InputSpec, make_encoder
+from drlhash_jax.encoders import InputSpec
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import METHODS
 from drlhash_jax.runs import ModelRecord, encode, load_model, write_model
-from drlhash_jax.training import encode_codes
+from drlhash_jax.training import Start, encode_codes
 
-FEATURES = InputSpec(np.linspace(-1, 1, 5, dtype=np.float32), np.full(5, 2.0, np.float32), "features")
+FEATURES = InputSpec(np.linspace(-1, 1, 8, dtype=np.float32), np.full(8, 2.0, np.float32), "features")
 # Twelve pixels, resized to ten, of which the network sees eight.
 IMAGES = InputSpec(np.full(1, 100.0, np.float32), np.full(1, 50.0, np.float32), "images", 10, 8)
+
+
+def draw_inputs(spec, num_rows):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (num_rows, 12, 12, 1)).astype(np.uint8)
+    return images if spec.kind == "images" else rng.normal(size=(num_rows, 8)).astype(np.float32)
+
+
+def start_params(method, inputs, spec):
+    """What a method hands on before its first step."""
+    labels, subset = np.arange(len(inputs), dtype=np.int32) % 3, np.arange(len(inputs), dtype=np.int32)
+    before = None
+    for phase in method.phases:
+        start = Start(inputs, labels, subset, 3, spec, before, {}, 1)
+        before = jax.tree.map(np.asarray, phase.finish(phase.init(jax.random.key(0), start)))
+    return before["params"]
 
 
 def save(folder, method="drlhash", spec=FEATURES, num_bits=6, **changes):
@@ -27,17 +43,12 @@ def save(folder, method="drlhash", spec=FEATURES, num_bits=6, **changes):
         "name": "compact" if images else "mlp",
         "options": {"width": 8} if images else {"hidden": [4]},
     }
+    # Images are generated from images alone.
+    values["hashgan"]["gan"] = images
     made = load(values).make_method(num_bits)
-    shape = (1, spec.crop_size, spec.crop_size, 1) if images else (1, 5)
-    if METHODS[method].trains_encoder:
-        config = load(values)
-        encoder = make_encoder(config.encoder.name, num_bits, **config.encoder.attributes)
-        params = jax.tree.map(np.asarray, encoder.init(jax.random.key(0), np.zeros(shape, np.float32))["params"])
-    else:
-        width = int(np.prod(shape))
-        projection = np.asarray(jax.random.normal(jax.random.key(0), (width, num_bits)))
-        params = {"mean": np.zeros(width, np.float32), "projection": projection}
-    shape = (12, 12, 1) if images else (5,)
+    inputs = draw_inputs(spec, 12)
+    params = start_params(made, inputs, spec)
+    shape = inputs.shape[1:]
     record = ModelRecord(values, method, num_bits, 3, spec, shape, params, {2: {"ppo": [4, 1]}})
     write_model(folder, record._replace(**changes))
     return made, params
@@ -47,9 +58,7 @@ def save(folder, method="drlhash", spec=FEATURES, num_bits=6, **changes):
 @pytest.mark.parametrize("method", METHODS)
 def test_codes_are_those_of_the_method(method, spec, tmp_path):
     made, params = save(tmp_path, method, spec)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (9, 12, 12, 1)).astype(np.uint8)
-    inputs = images if spec.kind == "images" else rng.normal(size=(9, 5)).astype(np.float32)
+    inputs = draw_inputs(spec, 9)
     model = load_model(tmp_path)
     expected = encode_codes(made.logits, params, inputs, spec)
     np.testing.assert_array_equal(encode(model, inputs), expected)
@@ -58,7 +67,7 @@ def test_codes_are_those_of_the_method(method, spec, tmp_path):
     if spec.kind == "images":
         sizeless = dataclasses.replace(spec, crop_size=None)
         assert load_model(tmp_path).spec.crop_size == 8
-        if method != "lsh":
+        if METHODS[method].trains_encoder:
             assert (encode_codes(made.logits, params, inputs, sizeless) != expected).any()
 
 
@@ -87,9 +96,9 @@ def test_files_that_do_not_fit(change, words, tmp_path):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        (np.zeros((2, 4), np.float32), "reads features [N, 5]"),
-        (np.zeros((2, 8, 8, 3), np.uint8), "reads features [N, 5]"),
-        (np.zeros(5, np.float32), "reads features [N, 5]"),
+        (np.zeros((2, 4), np.float32), "reads features [N, 8]"),
+        (np.zeros((2, 8, 8, 3), np.uint8), "reads features [N, 8]"),
+        (np.zeros(5, np.float32), "reads features [N, 8]"),
     ],
 )
 def test_inputs_of_another_kind(inputs, words, tmp_path):
@@ -104,4 +113,4 @@ def test_selections_that_are_not_there(tmp_path):
     model = load_model(tmp_path)
     for bits, selector in ((3, "ppo"), (2, "greedy"), (2, None), (None, "ppo")):
         with pytest.raises(UserError, match="2 ppo|give both"):
-            encode(model, np.zeros((1, 5), np.float32), bits, selector)
+            encode(model, np.zeros((1, 8), np.float32), bits, selector)
