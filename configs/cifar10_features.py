@@ -2,7 +2,7 @@
 
 python -m drlhash_jax.main --config=configs/cifar10_features.py --workdir=runs/c10
 
-Expected, mean of seeds 0-2: mAP .637 with all 64 bits, .625 with 16 chosen by PPO; about three minutes on 2 cores.
+Expected, mean of seeds 0-2: mAP .636 with all 64 bits, .624 with 16 chosen by PPO; three to four minutes on 2 cores.
 """
 
 from drlhash_jax.config import default_config
