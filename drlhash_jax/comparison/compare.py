@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -15,11 +16,12 @@ from drlhash_jax.comparison.search import run_config
 from drlhash_jax.comparison.settings import Comparison, load_comparison
 from drlhash_jax.comparison.summary import RIVALS_NAME, summarise
 from drlhash_jax.comparison.tables import write_tables
-from drlhash_jax.comparison.work import EX_TEMPFAIL, finding_file, work
+from drlhash_jax.comparison.work import finding_file, work
 from drlhash_jax.config import plain_config
 from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.files import write_json
 from drlhash_jax.pipeline import load_run
+from drlhash_jax.report.page import make_environment
 from drlhash_jax.runs.stored_config import FORMAT, check_format, read_object
 
 _CONFIG = "comparison_config.json"
@@ -27,13 +29,13 @@ _CONFIG = "comparison_config.json"
 _LOOK = 0.2
 
 
-def _claim(folder: Path, config: dict) -> None:
-    """Takes a new or empty directory for a comparison, or that of the same comparison.
+def _check_folder(folder: Path, config: dict) -> None:
+    """Refuses a directory of other things, or of a comparison with another configuration; nothing is written.
 
     Raises:
-      UserError: the directory holds other things, or a comparison with another configuration.
+      UserError: says what is there.
     """
-    path, content = folder / _CONFIG, {"format": FORMAT, "config": config}
+    path = folder / _CONFIG
     if path.is_file():
         stored = read_object(path)
         check_format(path, stored)
@@ -41,10 +43,8 @@ def _claim(folder: Path, config: dict) -> None:
         differing = runs.differing_fields(*map(runs.flatten_config, (stored["config"], json.loads(json.dumps(config)))))
         if differing:
             raise UserError(f"--workdir={folder} holds another comparison: {differing}; give another directory")
-        return
-    if any(each.name not in runs.LOCK_FILES for each in folder.iterdir()):
+    elif any(each.name not in runs.LOCK_FILES for each in folder.iterdir()):
         raise UserError(f"--workdir={folder} holds other files and no comparison: give an empty or new directory")
-    write_json(path, content)
 
 
 def _finding(folder: Path, name: str) -> dict:
@@ -94,8 +94,8 @@ def _run_processes(
             if process.is_alive():
                 continue
             del running[name]
-            stopped = stopped or ("a process was stopped" if process.exitcode == EX_TEMPFAIL else None)
-            if process.exitcode != EX_TEMPFAIL:
+            stopped = stopped or ("a signal to one of its processes" if process.exitcode == os.EX_TEMPFAIL else None)
+            if process.exitcode != os.EX_TEMPFAIL:
                 _say_finished(_finding(folder, name), time.monotonic() - begun, say)
         if stopped is None and (stopped := stop_requested()):
             for process, _ in running.values():
@@ -128,10 +128,12 @@ def compare(
       Paths of the files that were written: all numbers, tables and the page.
 
     Raises:
-      UserError: the configuration, the data or the directory cannot work.
+      UserError: the configuration, the data or the directory cannot work, or jinja2 is not installed.
       RunStoppedError: a stop was requested; what is done is saved.
     """
     comparison = load_comparison(config)
+    # Asks for the package of the page before hours are spent.
+    make_environment()
     # Refuses data and settings that no method can use, before anything is written.
     first = {"bits": comparison.settings.bits[0], "seed": comparison.settings.seeds[0]}
     load_run(run_config(comparison, "lsh", {}, **first))
@@ -140,9 +142,10 @@ def compare(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--workdir={folder} cannot be made: {error.strerror}") from error
+    _check_folder(folder, plain_config(config))
     lock = runs.lock_directory(folder)
     try:
-        _claim(folder, plain_config(config))
+        write_json(folder / _CONFIG, {"format": FORMAT, "config": plain_config(config)})
         names = [*comparison.settings.methods, *([RIVALS_NAME] if comparison.settings.rivals else [])]
         # What was refused may be tried again.
         unfinished = [name for name in names if "rows" not in _finding(folder, name)]

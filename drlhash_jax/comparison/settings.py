@@ -17,7 +17,7 @@ from drlhash_jax.settings import Settings, near, setting
 class ComparisonSettings(Settings):
     """What is compared."""
 
-    methods: tuple[str, ...] = setting(tuple(METHODS), "methods, see `--help` of train")
+    methods: tuple[str, ...] = setting(tuple(METHODS), "methods, see drlhash_jax/methods")
     bits: tuple[int, ...] = setting((16, 32, 48, 64), "code lengths; every method is trained at each")
     seeds: tuple[int, ...] = setting((0, 1, 2), "of the split and of everything random")
     num_settings: int = setting(

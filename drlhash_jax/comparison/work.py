@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import resource
 import sys
 import time
@@ -20,8 +21,6 @@ from drlhash_jax.comparison.summary import RIVALS_NAME, run_folder
 from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.files import write_arrays, write_json
 from drlhash_jax.pipeline import train_and_evaluate
-
-EX_TEMPFAIL = 75
 
 
 def finding_file(workdir: Path, name: str) -> Path:
@@ -138,4 +137,4 @@ def work(comparison: Comparison, name: str, workdir: str) -> None:
             write_json(path, {"name": name, "failed": str(error)})
         except RunStoppedError as stop:
             print(f"drlhash_jax: {stop}", file=file)
-            sys.exit(EX_TEMPFAIL)
+            sys.exit(os.EX_TEMPFAIL)

@@ -136,3 +136,4 @@ def test_one_line_for_what_cannot_work(arguments, message):
     lines = [line for line in errors.splitlines() if line.startswith("drlhash_jax")]
     assert code == 1 and len(lines) == 1 and message in lines[0], errors
     assert not (ROOT / "x").exists() and not list((ROOT / "tests").glob(".*.json"))
+    assert not (ROOT / "tests/.lock").exists()
