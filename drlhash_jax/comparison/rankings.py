@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from drlhash_jax import data, retrieval, runs
+from drlhash_jax.comparison.rivals import unit_rows
 from drlhash_jax.runs.finished import read_finished_run, read_pool_codes, read_run_data
 from drlhash_jax.training import encode_logits
 
@@ -43,7 +44,7 @@ def rank_by_signs(logits: np.ndarray, codes: np.ndarray, labels: Labels, top_k: 
 
 def rank_by_cosine(query: np.ndarray, database: np.ndarray, labels: Labels, top_k: int | None) -> np.ndarray:
     """Average precisions of cosines of vectors ``[Q, D]`` and ``[N, D]``; see `counted`."""
-    query, database = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (query, database))
+    query, database = unit_rows(query), unit_rows(database)
     return counted(retrieval.score_queries(lambda a, b: query[a:b] @ database.T, *labels, top_k=top_k))
 
 

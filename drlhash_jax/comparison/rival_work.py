@@ -77,13 +77,12 @@ def compare_rivals(
     """
     rows = []
     for table in tables:
-        protocol = {} if table.protocol is None else {"protocol": table.protocol}
         for seed in comparison.settings.seeds:
             path = workdir / "rivals" / table.name / f"seed{seed}.json"
             if not path.is_file():
                 # LSH loads the rows of any kind.
                 loaded = load_run(
-                    run_config(comparison, "lsh", {}, bits=comparison.settings.bits[0], seed=seed, **protocol)
+                    run_config(comparison, "lsh", {}, bits=comparison.settings.bits[0], seed=seed, **table.data)
                 )
                 vectors, found = rows_of(loaded), []
                 for name, rival in RIVALS.items():

@@ -70,6 +70,11 @@ class Table(NamedTuple):
     protocol: str | None
     bits: tuple[int, ...]
 
+    @property
+    def data(self) -> dict[str, str]:
+        """Fields of section data that its runs have of their own."""
+        return {} if self.protocol is None else {"protocol": self.protocol}
+
 
 def comparison_config(base: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """The configuration that a file of a comparison starts from.

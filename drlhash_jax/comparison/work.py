@@ -93,11 +93,10 @@ def compare_method(
         raise FloatingPointError(f"every setting of {method} failed: {found[0]['failed']}")
     chosen, rows = found[0]["settings"] if found else {}, []
     for table in comparison.tables:
-        protocol = {} if table.protocol is None else {"protocol": table.protocol}
         for bits in table.bits:
             for seed in comparison.settings.seeds:
                 folder = run_folder(workdir, table.name, method, bits, seed)
-                train(run_config(comparison, method, chosen, bits=bits, seed=seed, **protocol), folder)
+                train(run_config(comparison, method, chosen, bits=bits, seed=seed, **table.data), folder)
                 path = folder / "rankings.npz"
                 if not path.is_file():
                     write_arrays(path, rank_run(folder, load_dataset))

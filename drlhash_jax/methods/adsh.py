@@ -10,7 +10,7 @@ from flax import struct
 
 from drlhash_jax import parallel
 from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
-from drlhash_jax.methods.pairs import share_label
+from drlhash_jax.methods.pairs import share_label, write_rows
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.training import Batch, Start, State, epoch_keys, gradient_phase, multi_hot, weighted_mean
 from drlhash_jax.types import Array
@@ -139,11 +139,7 @@ def make(given: Ingredients) -> Method:
         return weighted_mean(per_row, batch.weights, axis_name)
 
     def keep_outputs(kept: Asymmetric, logits: Array, batch: Batch, axis_name: str | None) -> Asymmetric:
-        seen = parallel.gather_rows((batch.rows, batch.weights, jnp.tanh(logits)), axis_name)
-        rows, weights, outputs = seen
-        # Padding writes to a row that does not exist.
-        places = jnp.where(weights > 0, rows, kept.codes.shape[0])
-        return kept.replace(outputs=kept.outputs.at[places].set(outputs, mode="drop"))
+        return kept.replace(outputs=write_rows(kept.outputs, jnp.tanh(logits), batch, axis_name))
 
     def end_epoch(state: State, epoch: Array, key: Array, *, axis_name: str | None = None) -> State:
         def end_round(kept: Asymmetric) -> Asymmetric:

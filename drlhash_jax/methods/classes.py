@@ -1,9 +1,11 @@
-"""What losses over the classes of rows share."""
+"""What methods that learn classes share."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from drlhash_jax.training import weighted_mean
+from drlhash_jax.training import Batch, Phase, Start, State, weighted_mean
 from drlhash_jax.types import Array
 
 
@@ -25,3 +27,15 @@ def class_cross_entropy(scores: Array, labels: Array, weights: Array, axis_name:
     """
     wanted = labels / jnp.maximum(jnp.sum(labels, axis=1, keepdims=True), 1.0)
     return weighted_mean(-jnp.sum(wanted * jax.nn.log_softmax(scores), axis=1), weights, axis_name)
+
+
+def for_classes(make_phase: Callable[[int], Phase]) -> Phase:
+    """A phase whose network depends on the number of classes, which only training rows tell."""
+
+    def init(key: Array, begin: Start) -> State:
+        return make_phase(begin.num_classes).init(key, begin)
+
+    def step(state: State, batch: Batch, key: Array, **options):
+        return make_phase(batch.labels.shape[1]).step(state, batch, key, **options)
+
+    return make_phase(1)._replace(init=init, step=step)

@@ -36,7 +36,8 @@ import jax
 import jax.numpy as jnp
 
 from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
-from drlhash_jax.methods.triplets import anchor_rows, mean_over_triplets, squared_distances
+from drlhash_jax.methods.pairs import squared_distances
+from drlhash_jax.methods.triplets import anchor_rows, mean_over_triplets
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.training import Batch, gradient_phase
 from drlhash_jax.types import Array

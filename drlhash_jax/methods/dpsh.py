@@ -32,9 +32,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from drlhash_jax import parallel
 from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
-from drlhash_jax.methods.pairs import mean_over_pairs, negative_log_likelihood, share_label
+from drlhash_jax.methods.pairs import mean_over_pairs, negative_log_likelihood, share_label, write_rows
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.training import Batch, Start, gradient_phase, multi_hot, weighted_mean
 from drlhash_jax.types import Array
@@ -71,10 +70,7 @@ def _begin(begin: Start, num_bits: int) -> Remembered:
 
 def remember(kept: Remembered, logits: Array, batch: Batch, axis_name: str | None) -> Remembered:
     """Writes the outputs float32 ``[B, K]`` of a batch's rows into the buffer, on all devices."""
-    rows, weights, outputs = parallel.gather_rows((batch.rows, batch.weights, logits), axis_name)
-    # Padding writes to a row that does not exist.
-    places = jnp.where(weights > 0, rows, kept.outputs.shape[0])
-    return kept.replace(outputs=kept.outputs.at[places].set(outputs, mode="drop"))
+    return kept.replace(outputs=write_rows(kept.outputs, logits, batch, axis_name))
 
 
 @functools.lru_cache

@@ -42,8 +42,9 @@ import jax.numpy as jnp
 
 from drlhash_jax import parallel
 from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
+from drlhash_jax.methods.pairs import squared_distances
 from drlhash_jax.methods.pgdh import draw_bits, leave_one_out, log_probability
-from drlhash_jax.methods.triplets import anchor_rows, for_each_anchor, hinges, mean_over_triplets, squared_distances
+from drlhash_jax.methods.triplets import anchor_rows, for_each_anchor, hinges, mean_over_triplets
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.training import Batch, gradient_phase, weighted_mean
 from drlhash_jax.types import Array

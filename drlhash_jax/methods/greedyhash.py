@@ -18,16 +18,15 @@ steps, probably by the cube of large logits. Adam at 1e-3 gives mAP .596 at 32 b
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
-from drlhash_jax.methods.classes import class_cross_entropy
+from drlhash_jax.methods.classes import class_cross_entropy, for_classes
 from drlhash_jax.settings import Settings, setting
-from drlhash_jax.training import Batch, Phase, Start, State, gradient_phase, weighted_mean
+from drlhash_jax.training import Batch, Phase, gradient_phase, weighted_mean
 from drlhash_jax.types import Array
 
 
@@ -68,18 +67,6 @@ class CodeClassifier(nn.Module):
         return u, self.head_classes(code_of(u))
 
 
-def _for_classes(make_phase: Callable[[int], Phase]) -> Phase:
-    """A phase whose network depends on the number of classes, which only training rows tell."""
-
-    def init(key: Array, begin: Start) -> State:
-        return make_phase(begin.num_classes).init(key, begin)
-
-    def step(state: State, batch: Batch, key: Array, **options):
-        return make_phase(batch.labels.shape[1]).step(state, batch, key, **options)
-
-    return make_phase(1)._replace(init=init, step=step)
-
-
 @functools.lru_cache
 def make(given: Ingredients) -> Method:
     """GreedyHash for codes of one length; the class layer is handed on with the encoder, and codes do without it."""
@@ -94,4 +81,4 @@ def make(given: Ingredients) -> Method:
     def phase_of(num_classes: int) -> Phase:
         return gradient_phase(CodeClassifier(given.encoder, num_classes), given.training, loss)
 
-    return Method((_for_classes(phase_of),), encoder_logits(given.encoder))
+    return Method((for_classes(phase_of),), encoder_logits(given.encoder))

@@ -20,6 +20,20 @@ def negative_log_likelihood(theta: Array, similar: Array) -> Array:
     return jax.nn.softplus(theta) - similar * theta
 
 
+def squared_distances(a: Array, b: Array) -> Array:
+    """||a_i - b_j||^2, float32 ``[B, M]``, of ``[B, K]`` and ``[M, K]`` with entries of order one; never negative."""
+    squares = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1)[None, :]
+    return jnp.maximum(squares - 2.0 * a @ b.T, 0.0)
+
+
+def write_rows(buffer: Array, outputs: Array, batch: Batch, axis_name: str | None) -> Array:
+    """A buffer of all rows float32 ``[n, K]`` with the outputs ``[B, K]`` of a batch written in, on all devices."""
+    rows, weights, outputs = parallel.gather_rows((batch.rows, batch.weights, outputs), axis_name)
+    # Padding writes to a row that does not exist.
+    places = jnp.where(weights > 0, rows, buffer.shape[0])
+    return buffer.at[places].set(outputs, mode="drop")
+
+
 class Pairs(NamedTuple):
     """Pairs of this device's B rows with all M rows of the batch on all devices.
 

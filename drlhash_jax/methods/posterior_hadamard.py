@@ -30,6 +30,7 @@ import numpy as np
 import optax
 
 from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts
+from drlhash_jax.methods.classes import for_classes
 from drlhash_jax.methods.csq import hash_centres
 from drlhash_jax.settings import Settings
 from drlhash_jax.training import Batch, Phase, Start, State, gradient_phase, multi_hot, weighted_mean
@@ -83,16 +84,9 @@ def make(given: Ingredients) -> Method:
         finish = lambda state: {"params": {"encoder": state.params, "projection": state.extra}}
         return gradient_phase(encoder, given.training, cross_entropy, init_extra=handed_on, finish=finish)
 
-    # The encoder has an output for each class, and only training rows tell how many there are.
-    def init(key: Array, begin: Start) -> State:
-        return phase_of(begin.num_classes).init(key, begin)
-
-    def step(state: State, batch: Batch, key: Array, **options: Any) -> tuple[State, dict[str, Array]]:
-        return phase_of(batch.labels.shape[1]).step(state, batch, key, **options)
-
     def logits(params: dict[str, Any], x: Array) -> Array:
         encoder = given.encoder.clone(num_outputs=params["projection"]["signs"].shape[0])
         return project(encoder.apply({"params": params["encoder"]}, x, train=False), params["projection"])
 
-    phases = _signs_phase(given.num_bits), phase_of(1)._replace(init=init, step=step)
+    phases = _signs_phase(given.num_bits), for_classes(phase_of)
     return Method(phases, logits, shared_bits=True)

@@ -37,6 +37,7 @@ from flax import struct
 
 from drlhash_jax.methods.base import Ingredients, Method
 from drlhash_jax.methods.linear import flat, flat_blocks, mean_of_rows
+from drlhash_jax.methods.pairs import squared_distances
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.training import Batch, Phase, Start, State
 from drlhash_jax.types import Array
@@ -79,12 +80,6 @@ def normalised(mean: Array, x: Array) -> Array:
     """Inputs ``[B, ...]`` as centred rows of length 1, float32 ``[B, D]``; a row that is the mean stays zero."""
     centred = flat(x) - mean[None]
     return centred / jnp.maximum(jnp.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-
-
-def squared_distances(rows: Array, anchors: Array) -> Array:
-    """||x - a||^2, float32 ``[B, m]``, of rows ``[B, D]`` and anchors ``[m, D]``."""
-    squares = jnp.sum(rows**2, axis=1)[:, None] + jnp.sum(anchors**2, axis=1)[None]
-    return jnp.maximum(squares - 2.0 * rows @ anchors.T, 0.0)
 
 
 @jax.jit

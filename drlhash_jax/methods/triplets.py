@@ -46,12 +46,6 @@ def anchor_rows(outputs: Array, batch: Batch, axis_name: str | None) -> Anchors:
     return Anchors(pairs.outputs, shared, pairs.weights)
 
 
-def squared_distances(a: Array, b: Array) -> Array:
-    """||a_i - b_j||^2, float32 ``[B, M]``, of ``[B, K]`` and ``[M, K]`` with entries of order one; never negative."""
-    squares = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1)[None, :]
-    return jnp.maximum(squares - 2.0 * a @ b.T, 0.0)
-
-
 def hinges(distances: Array, shared: Array, weights: Array, margin: float) -> tuple[Array, Array]:
     """max(0, margin + d_j - d_k) for all triplets of one anchor.
 

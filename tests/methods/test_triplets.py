@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drlhash_jax.methods import triplets
+from drlhash_jax.methods import pairs, triplets
 from drlhash_jax.training import Batch
 
 LABELS = np.array([[1, 0, 1], [0, 1, 0], [1, 1, 0], [1, 0, 1], [0, 0, 1], [1, 0, 0]], np.float32)
@@ -32,7 +32,7 @@ def test_mean_by_loops_with_its_gradient():
 
     def loss(codes):
         anchors = triplets.anchor_rows(codes, batch_of(), None)
-        return triplets.mean_over_triplets(triplets.squared_distances(codes, anchors.outputs), anchors, 0.5, None)
+        return triplets.mean_over_triplets(pairs.squared_distances(codes, anchors.outputs), anchors, 0.5, None)
 
     values, slope = [], np.zeros_like(codes)
     for i, j, k in all_triplets():
@@ -54,7 +54,7 @@ def test_a_batch_without_triplets_costs_nothing():
 
     def loss(codes):
         anchors = triplets.anchor_rows(codes, same, None)
-        return triplets.mean_over_triplets(triplets.squared_distances(codes, anchors.outputs), anchors, 1.0, None)
+        return triplets.mean_over_triplets(pairs.squared_distances(codes, anchors.outputs), anchors, 1.0, None)
 
     value, gradient = jax.value_and_grad(loss)(jnp.eye(3))
     assert value == 0 and not gradient.any()
@@ -62,5 +62,5 @@ def test_a_batch_without_triplets_costs_nothing():
 
 def test_distances_are_never_negative():
     a = 0.5 + jnp.zeros((3, 7)) / 3
-    np.testing.assert_allclose(triplets.squared_distances(a, a + 1e-4), np.full((3, 3), 7e-8), atol=5e-7)
-    assert (triplets.squared_distances(a, a + 1e-4) >= 0).all()
+    np.testing.assert_allclose(pairs.squared_distances(a, a + 1e-4), np.full((3, 3), 7e-8), atol=5e-7)
+    assert (pairs.squared_distances(a, a + 1e-4) >= 0).all()
