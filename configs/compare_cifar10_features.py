@@ -6,23 +6,15 @@ Three seeds, four lengths; eight settings of each method are tried on held-out t
 (C-8+2) labels eight classes and queries the other two, at 32 bits. Hours on 2 cores; it goes on where it was stopped.
 """
 
+import runpy
+from pathlib import Path
+
 from drlhash_jax.comparison.settings import comparison_config
-from drlhash_jax.config import default_config
 
 
 def get_config():
-    """One hidden layer of 4,096 for every method that trains an encoder, 20 epochs, batches of 128."""
-    base = default_config()
-    base.data.source = "cifar10_features"
-    base.data.protocol = "C-54"
-    base.encoder.name = "mlp"
-    base.encoder.options = {"hidden": (4096,)}
-    base.training.num_epochs = 20
-    base.training.batch_size = 128
-    base.training.optimizer = "momentum"
-    base.training.learning_rate = 1.0
-    base.training.head_learning_rate = 1.0
-    base.training.schedule = "cosine"
+    """Data, encoder and budget of `cifar10_features.py`, for every method."""
+    base = runpy.run_path(str(Path(__file__).with_name("cifar10_features.py")))["get_config"]()
     config = comparison_config(base)
     config.compare.unseen = "C-8+2"
     config.compare.unseen_bits = (32,)

@@ -34,29 +34,6 @@ class ComparisonSettings(Settings):
     rivals: bool = setting(True, "whether rankings by real-valued scores are measured too")
 
 
-class Comparison(NamedTuple):
-    """A comparison's configuration, checked.
-
-    Attributes:
-      settings: ComparisonSettings.
-      base: configuration of a run, nested dictionaries; what all methods share.
-      trainings: name -> fields of section training, alternatives that the search tries for methods with an encoder.
-      methods: method -> nested fields that are its own from the start.
-    """
-
-    settings: ComparisonSettings
-    base: dict[str, Any]
-    trainings: dict[str, dict[str, Any]]
-    methods: dict[str, dict[str, Any]]
-
-    @property
-    def tables(self) -> "list[Table]":
-        """The tables that the comparison makes."""
-        given = self.settings
-        unseen = [Table("unseen", given.unseen, given.unseen_bits or given.bits)] if given.unseen else []
-        return [Table("seen", None, given.bits), *unseen]
-
-
 class Table(NamedTuple):
     """One table of a comparison.
 
@@ -74,6 +51,29 @@ class Table(NamedTuple):
     def data(self) -> dict[str, str]:
         """Fields of section data that its runs have of their own."""
         return {} if self.protocol is None else {"protocol": self.protocol}
+
+
+class Comparison(NamedTuple):
+    """A comparison's configuration, checked.
+
+    Attributes:
+      settings: ComparisonSettings.
+      base: configuration of a run, nested dictionaries; what all methods share.
+      trainings: name -> fields of section training, alternatives that the search tries for methods with an encoder.
+      methods: method -> nested fields that are its own from the start.
+    """
+
+    settings: ComparisonSettings
+    base: dict[str, Any]
+    trainings: dict[str, dict[str, Any]]
+    methods: dict[str, dict[str, Any]]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables that the comparison makes."""
+        given = self.settings
+        unseen = [Table("unseen", given.unseen, given.unseen_bits or given.bits)] if given.unseen else []
+        return [Table("seen", None, given.bits), *unseen]
 
 
 def comparison_config(base: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 from drlhash_jax.settings import Settings
-from drlhash_jax.training import Phase, TrainingSettings
+from drlhash_jax.training import Phase, Start, TrainingSettings
 from drlhash_jax.types import Array
 
 
@@ -30,6 +30,11 @@ class Method(NamedTuple):
 def encoder_logits(encoder: nn.Module) -> Callable[[Any, Array], Array]:
     """The logits of a method that keeps the encoder's parameters and nothing else."""
     return lambda params, x: encoder.apply({"params": params}, x, train=False)
+
+
+def keep_codes(key: Array, begin: Start) -> dict[str, Array]:
+    """What a loss remembers that looks up the codes uint8 ``[n, K]`` that the phase before handed on."""
+    return {"codes": begin.before["codes"]}
 
 
 class Ingredients(NamedTuple):

@@ -38,7 +38,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts, encoder_logits
+from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts, encoder_logits, keep_codes
 from drlhash_jax.methods.drlhash import target_codes_phase
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.target_codes import TargetCodeSettings, exact_similarity_loss, find_label_sets
@@ -198,7 +198,6 @@ def regression_loss(logits: Array, batch: Batch, extra: dict[str, Array], axis_n
 @functools.lru_cache
 def make(given: Ingredients) -> Method:
     """CNNH (Xia et al., AAAI 2014) for codes of one length."""
-    keep_codes = lambda key, begin: {"codes": begin.before["codes"]}
     phases = (
         codes_phase(given.num_bits, given.settings),
         gradient_phase(given.encoder, given.training, regression_loss, init_extra=keep_codes),

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
-from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts, encoder_logits
+from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts, encoder_logits, keep_codes
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.training import (
     Batch,
@@ -174,9 +174,8 @@ def make(given: Ingredients) -> Method:
         quantisation = weighted_mean(jnp.mean(squares, axis=1), weights, axis_name)
         return central + given.settings.quantisation_weight * quantisation
 
-    keep_centres = lambda key, begin: {"codes": begin.before["codes"]}
     phases = (
         _centres_phase(given.num_bits),
-        gradient_phase(given.encoder, given.training, loss, init_extra=keep_centres),
+        gradient_phase(given.encoder, given.training, loss, init_extra=keep_codes),
     )
     return Method(phases, encoder_logits(given.encoder), shared_bits=True)

@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
+from drlhash_jax.methods.base import Ingredients, Method, encoder_logits, keep_codes
 from drlhash_jax.target_codes import TargetCodeSettings, codes_of, gradient_step, start
 from drlhash_jax.training import Batch, Phase, Start, State, binary_cross_entropy, gradient_phase
 from drlhash_jax.types import Array
@@ -48,7 +48,7 @@ def learn_codes(encoder, training) -> Phase:
     def loss(logits: Array, batch: Batch, extra: dict[str, Array], axis_name: str | None) -> Array:
         return binary_cross_entropy(logits, extra["codes"][batch.rows], batch.weights, axis_name)
 
-    return gradient_phase(encoder, training, loss, init_extra=lambda key, begin: {"codes": begin.before["codes"]})
+    return gradient_phase(encoder, training, loss, init_extra=keep_codes)
 
 
 @functools.lru_cache
