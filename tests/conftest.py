@@ -17,6 +17,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
 
+# Two thirds of the time would go into compiling programs that run once: LLVM optimises none of them. What is compared
+# is compiled alike. `XLA_FLAGS= python -m pytest` compiles as users do.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
@@ -27,6 +31,15 @@ DATA = Path(os.environ.get("DRLHASH_DATA", "../shared/data"))
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=8, help="how often test_interruption.py kills a run")
+    parser.addoption("--exhaustive", action="store_true", help="also run what other tests show on fewer cases")
+
+
+def pytest_collection_modifyitems(config, items):
+    left_out = (
+        [] if config.getoption("--exhaustive") else [each for each in items if each.get_closest_marker("exhaustive")]
+    )
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [each for each in items if each not in left_out]
 
 
 @pytest.fixture

@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ROOT, run_command
 
 from drlhash_jax.comparison.rivals import RIVALS
 
-ROOT = Path(__file__).parents[2]
 CONFIG = """
 from drlhash_jax.comparison.settings import comparison_config
 from drlhash_jax.config import default_config
@@ -41,9 +40,8 @@ def start(*arguments):
 
 
 def run(*arguments):
-    process = start(*arguments)
-    out, errors = process.communicate(timeout=600)
-    return process.returncode, out, errors
+    done = run_command("compare", *arguments, devices=1)
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,14 @@
 """Configuration files that cannot be loaded, and flags that name no field: one line each."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import ROOT, run_command
 from ml_collections import ConfigDict
 
 from drlhash_jax.commands import config_files, train
 from drlhash_jax.errors import UserError
 
-ROOT = Path(__file__).parents[2]
 GOOD = (
     "from ml_collections import ConfigDict\n"
     "def get_config(size='3'):\n    return ConfigDict({'pool_bits': int(size), 'data': {'path': ''}, 'on': True})\n"
@@ -43,12 +41,7 @@ def test_broken_files_are_one_line(text, words, tmp_path):
 
 def test_one_line_on_the_command_line(tmp_path):
     (tmp_path / "mine.py").write_text(BROKEN["raises"][0])
-    done = subprocess.run(
-        [sys.executable, "-m", "drlhash_jax.main", f"--config={tmp_path / 'mine.py'}"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    done = run_command(f"--config={tmp_path / 'mine.py'}")
     assert done.returncode == 1
     assert done.stderr == f"drlhash_jax: flag --config={tmp_path / 'mine.py'}: {BROKEN['raises'][1][0]}\n"
 

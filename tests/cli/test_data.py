@@ -1,22 +1,17 @@
 """Runs on one's own files from the command line: what is left out is written down, and mistakes get one line."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run_command
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
 SHORT = ("--config.last_stage=encoder", "--config.train_direct=False", "--config.data.protocol=random")
 
 
-def run(*arguments, cwd=ROOT):
-    command = [sys.executable, "-m", "drlhash_jax.main", "--config=configs/smoke.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ)
+def run(*arguments, **options):
+    return run_command("--config=configs/smoke.py", *arguments, **options)
 
 
 def one_line(done, *words):

@@ -4,12 +4,11 @@ import itertools
 import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run_command
 from safetensors.numpy import save_file
 
 from drlhash_jax import data
@@ -22,7 +21,6 @@ from drlhash_jax.files import write_arrays, write_json
 from drlhash_jax.runs import lock_directory, unlock_directory
 from drlhash_jax.runs.lock import LOCK_FILES
 
-ROOT = Path(__file__).parents[2]
 NUM_BITS, TOP_K, RANKS = 5, 4, (1, 3, 8)
 TIES = {"map": "expected"} | {f"map_{ties}": ties for ties in ("stable", "pessimistic", "optimistic")}
 OPTIONS = Options(TOP_K, RANKS, ("all",), seed=3)
@@ -547,12 +545,6 @@ def test_a_run_without_selections_has_its_pool(finished_run):
     assert (row["selector"], row["bits"], row["map_at"]) == ("none", 8, OPTIONS.top_k)
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "drlhash_jax.main", "eval", *arguments], capture_output=True, text=True, cwd=ROOT
-    )
-
-
 def addresses(files):
     names = ("query_codes", "database_codes", "query_labels", "database_labels")
     return [f"--{name}={getattr(files, name)}" for name in names]
@@ -560,7 +552,7 @@ def addresses(files):
 
 def test_command_prints_tables_and_says_what_it_read(tmp_path):
     arguments = [*addresses(write_data(tmp_path)), f"--workdir={tmp_path / 'out'}", "--reproduce=dpsh", "--ranks=2,8"]
-    done = command(*arguments)
+    done = run_command("eval", *arguments)
     assert done.returncode == 0, done.stderr
     assert f"--query_codes={tmp_path}/in.npz:query: 5 rows x 5 bits, read as bits" in done.stdout
     assert str(tmp_path / "out/metrics.json") in done.stdout and "jiangqy/DPSH-pytorch" in done.stdout
@@ -581,7 +573,7 @@ FLAG_MISTAKES = {
 def test_command_refuses_in_one_line(arguments, words, tmp_path):
     files = addresses(write_data(tmp_path))
     filled = [a.replace("OUT", str(tmp_path / "out")) for a in arguments if a != "FILES"]
-    done = command(*filled, *(files if "FILES" in arguments else []))
+    done = run_command("eval", *filled, *(files if "FILES" in arguments else []))
     lines = done.stderr.splitlines()
     assert done.returncode == 1 and len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
     assert not (tmp_path / "out").exists()

@@ -7,24 +7,23 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ROOT, run_command
 
 from drlhash_jax import encode, load_model
 from drlhash_jax.codes import load_codes
 from drlhash_jax.data import load_dataset
 
-ROOT = Path(__file__).parents[2]
 LSH = (
     *("--config=configs/smoke.py", "--config.method=lsh", "--config.bits=4", "--config.selectors=greedy,random"),
     "--config.checkpoint_seconds=0",
 )
 
 
-def start(*arguments, devices=1, **options):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+def start(*arguments):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "drlhash_jax.main", *arguments]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -32,10 +31,9 @@ def start(*arguments, devices=1, **options):
 
 
 def run(*arguments, devices=1):
-    process = start(*arguments, devices=devices)
-    out, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return out
+    done = run_command(*arguments, devices=devices)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -6,26 +6,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from absl import flags
+from commands import ROOT, run_command
 
 from drlhash_jax import commands
 from drlhash_jax.commands import help as help_text
 from drlhash_jax.commands.dispatch import split_command
 from drlhash_jax.errors import UserError
 
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments):
-    command = [sys.executable, "-m", "drlhash_jax.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-
 
 def test_help_lists_the_commands():
-    done = run("--help")
+    done = run_command("--help")
     assert done.returncode == 0, done.stderr
     width = max(map(len, commands.COMMANDS)) + 2
     for name, command in commands.COMMANDS.items():
@@ -44,7 +37,7 @@ OWN_FLAGS = {
 @pytest.mark.parametrize("command", commands.COMMANDS)
 def test_help_of_a_command_is_about_it_alone(command):
     # A wrong flag beside it changes nothing.
-    done = run(command, "--no_such_flag", "--help")
+    done = run_command(command, "--no_such_flag", "--help")
     assert done.returncode == 0, done.stderr
     for name, own in OWN_FLAGS.items():
         assert all((flag in done.stdout) == (name == command) for flag in own), done.stdout

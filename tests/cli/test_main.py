@@ -1,21 +1,19 @@
-"""Whole runs from the command line, in their own process, and every mistake a user can make there."""
+"""Whole runs from the command line, each in a process of its own, and every mistake a user can make there."""
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ROOT, run_command
 from safetensors.numpy import load_file
 
 from drlhash_jax.encoders import ENCODERS, make_encoder
 from drlhash_jax.encoders.pretrained import published_names
 
-ROOT = Path(__file__).parents[2]
 ROW_FIELDS = {
     *(
         "method",
@@ -35,18 +33,11 @@ ROW_FIELDS = {
 }
 
 
-def run(*arguments, cwd=ROOT, data=None):
-    environment = os.environ | ({"DRLHASH_DATA": str(data)} if data else {})
-    return subprocess.run(
-        [sys.executable, "-m", "drlhash_jax.main", *arguments], capture_output=True, text=True, cwd=cwd, env=environment
-    )
-
-
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     """A finished smoke run: its directory and what it printed."""
     workdir = tmp_path_factory.mktemp("runs") / "smoke run"
-    return workdir, run("--config=configs/smoke.py", f"--workdir={workdir}")
+    return workdir, run_command("--config=configs/smoke.py", f"--workdir={workdir}")
 
 
 @pytest.mark.slow
@@ -98,7 +89,7 @@ def test_selection_file_is_consistent(smoke):
 def test_rerun_finishes_at_once_and_changes_nothing(smoke):
     workdir, _ = smoke
     before = (workdir / "metrics.json").read_text(), (workdir / "selection.json").read_text()
-    again = run("--config=configs/smoke.py", f"--workdir={workdir}")
+    again = run_command("--config=configs/smoke.py", f"--workdir={workdir}")
     assert again.returncode == 0, again.stderr
     assert "done in" not in again.stderr
     assert before == ((workdir / "metrics.json").read_text(), (workdir / "selection.json").read_text())
@@ -107,7 +98,7 @@ def test_rerun_finishes_at_once_and_changes_nothing(smoke):
 @pytest.mark.slow
 def test_eval_says_what_the_run_said(smoke, tmp_path):
     shutil.copytree(smoke[0], tmp_path / "run")
-    done = run("eval", f"--workdir={tmp_path / 'run'}")
+    done = run_command("eval", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert "best_of_random" in done.stdout and str(tmp_path / "run/eval.json") in done.stdout
     trained = json.loads((smoke[0] / "metrics.json").read_text())["results"]
@@ -137,7 +128,7 @@ def test_interrupted_run_ends_as_the_uninterrupted_one(smoke, tmp_path):
     process.kill()
     process.wait()
     assert not (tmp_path / "killed/metrics.json").exists()
-    resumed = run("--config=configs/smoke.py", f"--workdir={tmp_path / 'killed'}")
+    resumed = run_command("--config=configs/smoke.py", f"--workdir={tmp_path / 'killed'}")
     assert resumed.returncode == 0, resumed.stderr
     for name in ("codes/query.npy", "codes/database.npy", "codes/train_heldout.npy", "model/params.safetensors"):
         assert (workdir / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
@@ -149,12 +140,12 @@ def test_interrupted_run_ends_as_the_uninterrupted_one(smoke, tmp_path):
 
 
 @pytest.mark.slow
-def test_label_only_data_run_stage_1(tmp_path, shared_data):
-    done = run(
+def test_label_only_data_run_stage_1(tmp_path, shared_data, monkeypatch):
+    monkeypatch.setenv("DRLHASH_DATA", str(shared_data.resolve()))
+    done = run_command(
         "--config=configs/coco_labels.py",
         f"--workdir={tmp_path / 'coco'}",
         "--config.target_codes.num_epochs=3",
-        data=shared_data.resolve(),
     )
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "coco/run.json").read_text())
@@ -204,7 +195,7 @@ MISTAKES = {
 @pytest.mark.parametrize("arguments, words", [pytest.param(*case, id=name) for name, case in MISTAKES.items()])
 def test_mistakes_get_one_line(arguments, words, tmp_path):
     has_workdir = any(argument.startswith("--workdir") for argument in arguments)
-    done = run(*arguments, *([] if has_workdir else [f"--workdir={tmp_path / 'run'}"]))
+    done = run_command(*arguments, *([] if has_workdir else [f"--workdir={tmp_path / 'run'}"]))
     lines = [line for line in done.stderr.splitlines() if line.startswith("drlhash_jax: ")]
     assert done.returncode == 1, done.stderr
     assert len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
@@ -223,9 +214,8 @@ DEVICE_MISTAKES = {
 
 
 @pytest.mark.parametrize("arguments, words", [pytest.param(*case, id=name) for name, case in DEVICE_MISTAKES.items()])
-def test_work_that_does_not_divide_gets_one_line(arguments, words, tmp_path, monkeypatch):
-    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
-    done = run(*arguments, f"--workdir={tmp_path / 'run'}")
+def test_work_that_does_not_divide_gets_one_line(arguments, words, tmp_path):
+    done = run_command(*arguments, f"--workdir={tmp_path / 'run'}", devices=2)
     assert done.returncode == 1, done.stderr
     assert all(word in done.stderr for word in words) and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
@@ -243,7 +233,7 @@ DATA_MISTAKES = {
 @pytest.mark.parametrize("changes, words", [pytest.param(*case, id=name) for name, case in DATA_MISTAKES.items()])
 def test_wrong_data_get_one_line(changes, words, tmp_path):
     path = write_arrays(tmp_path / "mine.npz", **changes)
-    done = run(
+    done = run_command(
         *("--config=configs/smoke.py", f"--workdir={tmp_path / 'run'}", "--config.data.source=arrays"),
         *(f"--config.data.path={path}", "--config.encoder.name=mlp", "--config.encoder.options={}"),
     )
@@ -282,7 +272,7 @@ def test_run_from_published_weights(tmp_path):
     arrays = published_arrays()
     np.savez(tmp_path / "w.npz", **arrays)
     arguments = photo_arguments(tmp_path)
-    done = run(*arguments)
+    done = run_command(*arguments)
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "run/run.json").read_text())["weights"]
     digest = hashlib.sha256((tmp_path / "w.npz").read_bytes()).hexdigest()
@@ -294,7 +284,7 @@ def test_run_from_published_weights(tmp_path):
     assert model["config"]["encoder"]["compute_dtype"] == "bfloat16" and model["input"]["mean"] == [127.0] * 3
     # Another file under the same name is not continued with.
     np.savez(tmp_path / "w.npz", **published_arrays(seed=1))
-    again = run(*arguments)
+    again = run_command(*arguments)
     assert (
         again.returncode == 1
         and "weights changed since this run began" in again.stderr
@@ -304,7 +294,7 @@ def test_run_from_published_weights(tmp_path):
 
 def test_weights_that_do_not_fit_get_one_line(tmp_path):
     np.savez(tmp_path / "w.npz", **{"features.0.weight": np.zeros(3, np.float32)})
-    done = run(*photo_arguments(tmp_path))
+    done = run_command(*photo_arguments(tmp_path))
     lines = [line for line in done.stderr.splitlines() if line.startswith("drlhash_jax: ")]
     assert done.returncode == 1 and len(lines) == 1, done.stderr
     assert "features.0.weight is not part of it" in lines[0] and "and 235 more" in lines[0]
@@ -314,5 +304,5 @@ def test_weights_that_do_not_fit_get_one_line(tmp_path):
 def test_other_config_in_the_same_workdir_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/config.json").write_text(json.dumps({"drlhash_jax": "0.1.0", "format": 2, "config": {"seed": 7}}))
-    done = run("--config=configs/smoke.py", f"--workdir={tmp_path / 'run'}")
+    done = run_command("--config=configs/smoke.py", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 1 and "another config" in done.stderr and "Traceback" not in done.stderr

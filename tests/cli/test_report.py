@@ -1,18 +1,7 @@
 """The command report from the command line."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments):
-    command = [sys.executable, "-m", "drlhash_jax.main", "report", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ)
+from commands import run_command
 
 
 @pytest.mark.parametrize(
@@ -25,7 +14,7 @@ def run(*arguments):
     ],
 )
 def test_mistakes_get_one_line(arguments, words, tmp_path):
-    done = run(*(argument.replace("OUT", str(tmp_path / "out")) for argument in arguments))
+    done = run_command("report", *(argument.replace("OUT", str(tmp_path / "out")) for argument in arguments))
     lines = [line for line in done.stderr.splitlines() if line.startswith("drlhash_jax: ")]
     assert done.returncode == 1 and len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
     assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []
@@ -33,16 +22,10 @@ def test_mistakes_get_one_line(arguments, words, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_becomes_a_report(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "drlhash_jax.main",
-        "--config=configs/smoke.py",
-        f"--workdir={tmp_path / 'runs/a'}",
-    ]
+    arguments = ("--config=configs/smoke.py", f"--workdir={tmp_path / 'runs/a'}")
     flags = ("--config.selectors=ppo,greedy,random", "--config.train_direct=False", "--config.bits=4")
-    subprocess.run([*command, *flags], check=True, capture_output=True, cwd=ROOT)
-    done = run(f"--runs={tmp_path / 'runs'}", f"--out={tmp_path / 'out'}")
+    assert run_command(*arguments, *flags).returncode == 0
+    done = run_command("report", f"--runs={tmp_path / 'runs'}", f"--out={tmp_path / 'out'}")
     assert done.returncode == 0 and "missing:" not in done.stderr, done.stderr
     figures = {path.stem for path in (tmp_path / "out/figures").glob("*.csv")}
     names = ("precision_recall", "precision_at_n", "retrievals", "learning", "reward_map", "correlation", "tsne")

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from drlhash_jax.encoders import fit_input_spec, make_encoder
 from drlhash_jax.methods import METHODS, Ingredients
@@ -11,6 +12,7 @@ NUM_BITS, NUM_CLASSES, NUM_ROWS = 16, 4, 160
 TRAINING = TrainingSettings(num_epochs=12, batch_size=32, optimizer="adam", learning_rate=1e-2, head_learning_rate=1e-2)
 # These span what a method can be: what is the same for all is tried with them alone.
 SPANNING = ("drlhash", "lsh", "csq", "adsh")
+SPANNING_FIRST = [name if name in SPANNING else pytest.param(name, marks=pytest.mark.exhaustive) for name in METHODS]
 # Values of a row; 12 for others. Principal directions are as many as bits.
 WIDTHS = {"pca": 20, "pca_rotation": 20, "itq": 20}
 # Settings that the toy needs; generated images need images.
