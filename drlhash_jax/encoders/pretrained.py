@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from drlhash_jax.encoders.efficientnet_lite import STAGES as EFFICIENTNET_STAGES
+from drlhash_jax.encoders import efficientnet_lite
 from drlhash_jax.encoders.vgg import STAGES as VGG_STAGES
 from drlhash_jax.errors import UserError
 
@@ -37,11 +37,11 @@ def _vgg_layers(batch_norm: bool) -> dict[str, str]:
     return layers | {"dense1": "classifier.0", "dense2": "classifier.3"}
 
 
-def _efficientnet_layers() -> dict[str, str]:
+def _efficientnet_layers(stages: tuple[efficientnet_lite.Stage, ...]) -> dict[str, str]:
     layers = {"stem": "_conv_stem", "stem_norm": "_bn0", "top": "_conv_head", "top_norm": "_bn1"}
     parts = {"expand": "_expand_conv", "depthwise": "_depthwise_conv", "project": "_project_conv"}
     parts |= {f"norm{i}": f"_bn{i}" for i in range(3)}
-    for block in range(sum(stage.repeats for stage in EFFICIENTNET_STAGES)):
+    for block in range(sum(stage.repeats for stage in stages)):
         layers |= {f"block{block}/{ours}": f"_blocks.{block}.{theirs}" for ours, theirs in parts.items()}
     return layers
 
@@ -63,7 +63,8 @@ class Published(NamedTuple):
 ALEXNET = Published("alexnet", _alexnet_layers(), "classifier.6")
 VGG19 = Published("vgg19", _vgg_layers(batch_norm=False), "classifier.6")
 VGG19_BN = Published("vgg19_bn", _vgg_layers(batch_norm=True), "classifier.6")
-EFFICIENTNET_LITE0 = Published("efficientnet_lite0", _efficientnet_layers(), "_fc")
+EFFICIENTNET_LITE0 = Published("efficientnet_lite0", _efficientnet_layers(efficientnet_lite.LITE0), "_fc")
+EFFICIENTNET_LITE2 = Published("efficientnet_lite2", _efficientnet_layers(efficientnet_lite.LITE2), "_fc")
 
 
 def published_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import flax.linen as nn
 from drlhash_jax.encoders import pretrained
 from drlhash_jax.encoders.alexnet import AlexNet
 from drlhash_jax.encoders.compact import Compact
-from drlhash_jax.encoders.efficientnet_lite import EfficientNetLite0
+from drlhash_jax.encoders.efficientnet_lite import EfficientNetLite0, EfficientNetLite2
 from drlhash_jax.encoders.mlp import MLP
 from drlhash_jax.encoders.vgg import VGG19, VGG19BN
 
@@ -45,6 +45,9 @@ ENCODERS = {
     "compact": Encoder(Compact),
     "efficientnet_lite0": Encoder(
         EfficientNetLite0, colour=True, statistics=(127.0, 128.0), published=pretrained.EFFICIENTNET_LITE0
+    ),
+    "efficientnet_lite2": Encoder(
+        EfficientNetLite2, colour=True, statistics=(127.0, 128.0), published=pretrained.EFFICIENTNET_LITE2
     ),
     "mlp": Encoder(MLP, reads="features"),
     "vgg19": Encoder(VGG19, colour=True, image_size=224, published=pretrained.VGG19),

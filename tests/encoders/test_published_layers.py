@@ -41,9 +41,22 @@ EFFICIENTNET = {
     "top": (7, 7, 1280),
     "head": (1000,),
 }
+LITE2 = {
+    "stem": (112, 112, 32),
+    "block0": (112, 112, 16),
+    **{f"block{i}": (56, 56, 24) for i in (1, 2, 3)},
+    **{f"block{i}": (28, 28, 48) for i in (4, 5, 6)},
+    **{f"block{i}": (14, 14, 88) for i in (7, 8, 9, 10)},
+    **{f"block{i}": (14, 14, 120) for i in (11, 12, 13, 14)},
+    **{f"block{i}": (7, 7, 208) for i in (15, 16, 17, 18, 19)},
+    "block20": (7, 7, 352),
+    "top": (7, 7, 1280),
+    "head": (1000,),
+}
 TABLES = {
     "alexnet": ALEXNET,
     "efficientnet_lite0": EFFICIENTNET | {"stem_norm": (112, 112, 32), "top_norm": (7, 7, 1280)},
+    "efficientnet_lite2": LITE2 | {"stem_norm": (112, 112, 32), "top_norm": (7, 7, 1280)},
     "vgg19": VGG19,
     "vgg19_bn": VGG19 | {name.replace("conv", "norm"): shape for name, shape in VGG19.items() if "conv" in name},
 }
@@ -68,10 +81,11 @@ def test_every_layer_gives_its_shape(name):
 
 @pytest.mark.parametrize(
     ("name", "trained", "statistics"),
-    # A mean and a variance of each of 5,504 and 21,008 channels are held but not trained.
+    # A mean and a variance of each of 5,504, 21,008 and 29,048 channels are held but not trained.
     [
         ("alexnet", 61_100_840, 0),
         ("efficientnet_lite0", 4_652_008, 2 * 21_008),
+        ("efficientnet_lite2", 6_092_072, 2 * 29_048),
         ("vgg19", 143_667_240, 0),
         ("vgg19_bn", 143_678_248, 2 * 5_504),
     ],

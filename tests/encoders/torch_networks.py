@@ -70,19 +70,25 @@ class Block(nn.Module):
         return x + y if self.skips else y
 
 
-class EfficientNetLite0(nn.Module):
-    def __init__(self):
+LITE0 = """1 3 1 1 32 16, 2 3 2 6 16 24, 2 5 2 6 24 40, 3 3 2 6 40 80,
+           3 5 1 6 80 112, 4 5 2 6 112 192, 1 3 1 6 192 320"""
+LITE2 = """1 3 1 1 32 16, 3 3 2 6 16 24, 3 5 2 6 24 48, 4 3 2 6 48 88,
+           4 5 1 6 88 120, 5 5 2 6 120 208, 1 3 1 6 208 352"""
+
+
+class EfficientNetLite(nn.Module):
+    """`table` has a stage in each part: repeats, kernel size, stride, expansion, channels before and after."""
+
+    def __init__(self, table):
         super().__init__()
         self._conv_stem, self._bn0 = SameConv(3, 32, 3, 2, bias=False), nn.BatchNorm2d(32, eps=1e-3)
-        table = "1 3 1 1 32 16, 2 3 2 6 16 24, 2 5 2 6 24 40, 3 3 2 6 40 80, "
-        table += "3 5 1 6 80 112, 4 5 2 6 112 192, 1 3 1 6 192 320"
         blocks = []
         for row in table.split(","):
             repeats, size, stride, expansion, inputs, outputs = map(int, row.split())
             blocks.append(Block(size, stride, expansion, inputs, outputs))
             blocks += [Block(size, 1, expansion, outputs, outputs) for _ in range(repeats - 1)]
         self._blocks = nn.ModuleList(blocks)
-        self._conv_head, self._bn1 = SameConv(320, 1280, 1, bias=False), nn.BatchNorm2d(1280, eps=1e-3)
+        self._conv_head, self._bn1 = SameConv(outputs, 1280, 1, bias=False), nn.BatchNorm2d(1280, eps=1e-3)
         self._fc = nn.Linear(1280, 1000)
 
     def forward(self, x):
@@ -94,7 +100,8 @@ class EfficientNetLite0(nn.Module):
 
 NETWORKS = {
     "alexnet": alexnet,
-    "efficientnet_lite0": EfficientNetLite0,
+    "efficientnet_lite0": lambda: EfficientNetLite(LITE0),
+    "efficientnet_lite2": lambda: EfficientNetLite(LITE2),
     "vgg19": vgg19,
     "vgg19_bn": lambda: vgg19(batch_norm=True),
 }
