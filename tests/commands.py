@@ -12,6 +12,11 @@ import jax
 from drlhash_jax import main
 
 ROOT = Path(__file__).parents[1]
+# The short run of all whose test is not about its settings: the first that takes it compiles for the others.
+SHORT_RUN = (
+    *("--config=configs/smoke.py", "--config.bits=4", "--config.train_direct=False", "--config.selectors=ppo,greedy"),
+    *("--config.training.num_epochs=8", "--config.ppo.num_updates=11", "--config.target_codes.num_epochs=300"),
+)
 # Imports take seconds, and most commands of the tests end sooner. No backend of JAX starts before the fork.
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(

@@ -8,17 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ROOT, SHORT_RUN
 
-ROOT = Path(__file__).parents[1]
-ARGUMENTS = [
-    *("--config=configs/smoke.py", "--config.bits=4", "--config.checkpoint_seconds=0"),
-    *("--config.training.num_epochs=8", "--config.ppo.num_updates=11", "--config.target_codes.num_epochs=300"),
-    *("--config.train_direct=False", "--config.selectors=ppo,greedy"),
-]
+ARGUMENTS = [*SHORT_RUN, "--config.checkpoint_seconds=0"]
 SIGKILL = -signal.SIGKILL
 
 
@@ -119,7 +114,11 @@ def wait_for(condition, process):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "stage"),
-    [(signal.SIGTERM, "encoder_016"), (signal.SIGINT, "target_codes_016"), (signal.SIGUSR1, "selection_004_ppo")],
+    [
+        (signal.SIGTERM, "encoder_016"),
+        pytest.param(signal.SIGINT, "target_codes_016", marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGUSR1, "selection_004_ppo", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_told_to_stop(number, stage, uninterrupted, environment, tmp_path):
     folder = tmp_path / "run"

@@ -36,6 +36,8 @@ import smoke
 def get_config():
     config = smoke.get_config()
     config.bits, config.selectors, config.train_direct = (4,), ("ppo", "greedy"), False
+    # As in commands.SHORT_RUN.
+    config.training.num_epochs, config.ppo.num_updates, config.target_codes.num_epochs = 8, 11, 300
     return config
 """
 

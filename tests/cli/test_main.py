@@ -114,6 +114,7 @@ def test_eval_says_what_the_run_said(smoke, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_interrupted_run_ends_as_the_uninterrupted_one(smoke, tmp_path):
     workdir, _ = smoke
     process = subprocess.Popen(

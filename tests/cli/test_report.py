@@ -1,7 +1,7 @@
 """The command report from the command line."""
 
 import pytest
-from commands import run_command
+from commands import SHORT_RUN, run_command
 
 
 @pytest.mark.parametrize(
@@ -22,9 +22,7 @@ def test_mistakes_get_one_line(arguments, words, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_becomes_a_report(tmp_path):
-    arguments = ("--config=configs/smoke.py", f"--workdir={tmp_path / 'runs/a'}")
-    flags = ("--config.selectors=ppo,greedy,random", "--config.train_direct=False", "--config.bits=4")
-    assert run_command(*arguments, *flags).returncode == 0
+    assert run_command(*SHORT_RUN, f"--workdir={tmp_path / 'runs/a'}").returncode == 0
     done = run_command("report", f"--runs={tmp_path / 'runs'}", f"--out={tmp_path / 'out'}")
     assert done.returncode == 0 and "missing:" not in done.stderr, done.stderr
     figures = {path.stem for path in (tmp_path / "out/figures").glob("*.csv")}
