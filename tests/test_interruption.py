@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from commands import ROOT, SHORT_RUN
+from commands import ROOT, SHORT_RUN, run_command
 
 ARGUMENTS = [*SHORT_RUN, "--config.checkpoint_seconds=0"]
 SIGKILL = -signal.SIGKILL
@@ -24,12 +24,11 @@ def environment():
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, environment):
+def uninterrupted(tmp_path_factory):
     """Folder of a run that nothing happened to; a second one with compiled programs tells how long stages take."""
     for name in ("first", "second"):
         folder = tmp_path_factory.mktemp("runs") / name
-        start(folder, environment).wait()
-        assert (folder / "metrics.json").exists()
+        assert run_command(*ARGUMENTS, f"--workdir={folder}", devices=1).returncode == 0
     return folder
 
 
@@ -129,7 +128,7 @@ def test_told_to_stop(number, stage, uninterrupted, environment, tmp_path):
     assert process.returncode == 75, errors
     assert f"{number.name}: stopped in stage " in errors and "run the same command again" in errors
     assert not (folder / "metrics.json").exists() and not (folder / ".writer.json").exists()
-    assert start(folder, environment).wait() == 0
+    assert run_command(*ARGUMENTS, f"--workdir={folder}", devices=1).returncode == 0
     assert_same(folder, contents(uninterrupted))
 
 
@@ -147,16 +146,15 @@ def test_a_second_writer_is_refused(environment, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_ends_the_run(environment, tmp_path):
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "drlhash_jax.main", *ARGUMENTS, f"--workdir={folder}"]
-    command += [
+    diverging = [
         "--config.training.optimizer=sgd",
         "--config.training.learning_rate=1e6",
         "--config.training.head_learning_rate=1e6",
         "--config.training.weight_decay=1000",
     ]
-    done = subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    done = run_command(*ARGUMENTS, *diverging, f"--workdir={folder}", devices=1)
     assert done.returncode == 2
     assert re.search(r"stage encoder_016: loss is (inf|nan) at step \d \(epoch 1, batch \d\)", done.stderr), done.stderr
     assert "Traceback" not in done.stderr
