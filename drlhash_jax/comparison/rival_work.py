@@ -45,7 +45,8 @@ def _measure(loaded: Loaded, rows: RivalRows, name: str, size: int | None, seed:
     """One rival at one size: mAP, bytes a row and seconds."""
     begun = time.monotonic()
     ranking = RIVALS[name].fit(rows, size or 0, seed)
-    labels = loaded.dataset.labels[loaded.split.query], loaded.dataset.labels[loaded.split.database]
+    labels = loaded.dataset.labels
+    labels = data.query_labels(labels, loaded.split), labels[loaded.split.database]
     found = retrieval.score_queries(ranking.score_rows, *labels, top_k=loaded.config.run.top_k)
     value = {
         "rival": name,

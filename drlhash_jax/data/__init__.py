@@ -15,6 +15,7 @@ from drlhash_jax.data.protocols import (
     Split,
     find_protocol,
     make_split,
+    query_labels,
     split_digest,
     validation_split,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "load_images",
     "make_split",
     "notices",
+    "query_labels",
     "read_array",
     "read_npy",
     "regular_file",

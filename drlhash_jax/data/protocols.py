@@ -54,7 +54,7 @@ class UnseenClasses(NamedTuple):
 
     Supervised codes are known to fail there (Sablayrolles et al., ICASSP 2017). Which classes is drawn. The database is
     all rows but the queries, less the training rows where `train_in_database` is false. Of multi-label data, rows with
-    any unseen label are not trained on, and queries are drawn from them.
+    any unseen label are not trained on, and queries are drawn from them; see `query_labels` for what is relevant.
 
     Attributes:
       query: query rows per unseen class.
@@ -179,6 +179,26 @@ class Split(NamedTuple):
     query: np.ndarray
     train: np.ndarray
     database: np.ndarray
+
+
+def query_labels(labels: np.ndarray, split: Split) -> np.ndarray:
+    """Labels that a split's queries are judged by.
+
+    Queries of unseen classes with several labels have seen ones beside the unseen: a row that shares only those says
+    nothing about classes that come later. So labels that no training row has are what counts there.
+
+    Args:
+      labels: of all rows, ``[M]`` or multi-hot ``[M, C]``.
+      split: Split.
+
+    Returns:
+      ``[Q]``, or multi-hot ``[Q, C]``.
+    """
+    found = labels[split.query]
+    if labels.ndim == 1 or not split.protocol.startswith("unseen-"):
+        return found
+    seen = (labels[split.train] != 0).any(axis=0)
+    return np.where(seen[None, :], np.zeros((), labels.dtype), found)
 
 
 def split_digest(split: Split) -> str:

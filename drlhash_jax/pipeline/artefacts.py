@@ -92,7 +92,8 @@ def measured_row(run: Run, role: str, selector: str, seconds: float, codes: list
     """A result row; codes are (query, database) pairs of one length, one pair for each draw."""
     settings, split, dataset = run.config.run, run.split, run.dataset
     facts = evaluation.RunFacts(settings.method, dataset.name, split.protocol, settings.seed, run.config.encoder.name)
-    task = evaluation.Task(dataset.labels[split.query], dataset.labels[split.database], settings.top_k, run.devices)
+    labels = data.query_labels(dataset.labels, split), dataset.labels[split.database]
+    task = evaluation.Task(*labels, settings.top_k, run.devices)
     pool_bits = settings.pool_bits if role == "selected" else None
     return evaluation.result_row(facts, task, role, codes, selector=selector, pool_bits=pool_bits, seconds=seconds)
 

@@ -80,14 +80,21 @@ class RunData(NamedTuple):
 
     Attributes:
       dataset: Dataset.
-      rows: "query", "train" and "database" -> row numbers in the dataset, int64 each.
+      split: Split.
     """
 
     dataset: data.Dataset
-    rows: Mapping[str, np.ndarray]
+    split: data.Split
+
+    @property
+    def rows(self) -> dict[str, np.ndarray]:
+        """ "query", "train" and "database" -> row numbers in the dataset, int64 each."""
+        return {part: getattr(self.split, part) for part in ("query", "train", "database")}
 
     def labels(self, part: str) -> np.ndarray:
-        """Labels of a part of the split: int32 ``[n]``, or uint8 multi-hot ``[n, C]``."""
+        """Labels of a part of the split, of queries those that they are judged by: ``[n]``, or multi-hot ``[n, C]``."""
+        if part == "query":
+            return data.query_labels(self.dataset.labels, self.split)
         return self.dataset.labels[self.rows[part]]
 
 
@@ -222,19 +229,20 @@ def read_pool_codes(run: FinishedRun) -> dict[str, np.ndarray]:
     return found
 
 
-def _read_split(run: FinishedRun) -> dict[str, np.ndarray]:
+def _read_split(run: FinishedRun) -> data.Split:
     path = run.path / "split.npz"
     try:
         rows = read_arrays(path)
         stored, protocol = run.facts["split"]["digest"], run.facts["split"]["protocol"]
-        digest = data.split_digest(data.Split(protocol, rows["query"], rows["train"], rows["database"]))
+        split = data.Split(protocol, rows["query"], rows["train"], rows["database"])
+        digest = data.split_digest(split)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged, or run.json is: {error}") from error
     if digest != stored:
         raise UserError(f"{path} is not the split that run.json has the digest of: it was changed or damaged")
-    return rows
+    return split
 
 
 def read_run_data(run: FinishedRun, load_dataset: Callable[..., data.Dataset] = data.load_dataset) -> RunData:
@@ -255,18 +263,18 @@ def read_run_data(run: FinishedRun, load_dataset: Callable[..., data.Dataset] = 
         raise UserError(f"{run.path}/config.json names no data that can be loaded (data.source={source})")
     fields = [field.name for field in dataclasses.fields(data.DataSettings)]
     settings = {field: run.config[f"data.{field}"] for field in fields if f"data.{field}" in run.config}
-    rows = _read_split(run)
+    split = _read_split(run)
     try:
         dataset = load_dataset(source, **settings)
     except OSError as error:
         raise UserError(f"data.source={source}: {error}") from error
-    needed = max(int(part.max(initial=-1)) for part in rows.values()) + 1
+    needed = max(int(part.max(initial=-1)) for part in (split.query, split.train, split.database)) + 1
     if needed > len(dataset.labels) or dataset.name != run.pool["dataset"]:
         raise UserError(
             f"{run.path} was made of {run.pool['dataset']} with {needed} rows or more; {dataset.name} has "
             f"{len(dataset.labels)} rows now"
         )
-    return RunData(dataset, rows)
+    return RunData(dataset, split)
 
 
 def check_code_rows(run: FinishedRun, codes: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> None:

@@ -13,6 +13,7 @@ from drlhash_jax.data import (
     find_protocol,
     load_dataset,
     make_split,
+    query_labels,
     split_digest,
     validation_split,
 )
@@ -274,6 +275,12 @@ def test_unseen_classes_of_several_labels():
     unseen = [each for each in range(6) if not labels[split.train, each].any()]
     assert len(unseen) == 2 and labels[split.query][:, unseen].any(axis=1).all()
     assert labels[split.train].any(axis=1).all()
+    # A row that shares a seen label with a query is not relevant for that.
+    judged, seen = query_labels(labels, split), [each for each in range(6) if each not in unseen]
+    np.testing.assert_array_equal(judged[:, unseen], labels[split.query][:, unseen])
+    assert labels[split.query][:, seen].any() and not judged[:, seen].any()
+    balanced = split._replace(protocol="random-20-48-rest")
+    np.testing.assert_array_equal(query_labels(labels, balanced), labels[split.query])
 
 
 @pytest.mark.parametrize(
