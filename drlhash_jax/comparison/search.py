@@ -2,12 +2,8 @@
 
 import copy
 import dataclasses
-import hashlib
-import itertools
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from drlhash_jax.comparison.settings import Comparison
 from drlhash_jax.methods import METHODS
@@ -22,34 +18,19 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return found
 
 
-def search_space(method: str, trainings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every setting of a method that may be tried: nested changes of a run's configuration, the defaults (none) first.
+def search_axes(method: str, trainings: Mapping[str, Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
+    """What may be changed about a method, one thing at a time: nested changes of a run's configuration.
 
     Args:
       method: name in METHODS.
-      trainings: name -> fields of section training; tried for methods that train the encoder.
+      trainings: name -> fields of section training; the first axis of methods that train the encoder, since a training
+        that does not fit the loss spoils everything else.
     """
     spec = METHODS[method]
-    axes: list[list[dict[str, Any]]] = []
-    if spec.trains_encoder:
-        axes.append([{}, *({"training": dict(fields)} for fields in trainings.values())])
+    axes = [[{"training": dict(fields)} for fields in trainings.values()]] if spec.trains_encoder else []
     for field in dataclasses.fields(spec.settings):
-        axes.append([{}, *({spec.section: {field.name: value}} for value in field.metadata["search"])])
-    found = []
-    for parts in itertools.product(*axes):
-        changes: dict[str, Any] = {}
-        for part in parts:
-            changes = merged(changes, part)
-        found.append(changes)
-    return found
-
-
-def candidates(comparison: Comparison, method: str) -> list[dict[str, Any]]:
-    """The settings that are tried: the defaults, and others drawn without replacement; the same for the same method."""
-    first, *others = search_space(method, comparison.trainings)
-    seed = int.from_bytes(hashlib.sha256(method.encode()).digest()[:8], "little")
-    order = np.random.default_rng(seed).permutation(len(others))
-    return [first, *(others[place] for place in order[: comparison.settings.num_settings - 1])]
+        axes.append([{spec.section: {field.name: value}} for value in field.metadata["search"]])
+    return [axis for axis in axes if axis]
 
 
 def run_config(

@@ -15,7 +15,7 @@ import numpy as np
 from drlhash_jax import data, terminal
 from drlhash_jax.comparison.rankings import rank_run
 from drlhash_jax.comparison.rival_work import compare_rivals
-from drlhash_jax.comparison.search import candidates, run_config
+from drlhash_jax.comparison.search import merged, run_config, search_axes
 from drlhash_jax.comparison.settings import Comparison
 from drlhash_jax.comparison.summary import RIVALS_NAME, run_folder
 from drlhash_jax.errors import RunStoppedError, UserError
@@ -38,27 +38,41 @@ def _stage_seconds(folder: Path) -> float:
     return sum(stage["seconds"] for stage in stages.values())
 
 
+def _rank(tried: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Settings that were tried, the best first; those that failed last, and equal ones in their order."""
+    return sorted(tried, key=lambda each: -1.0 if each["map"] is None else each["map"], reverse=True)
+
+
 def search(
     comparison: Comparison, method: str, workdir: Path, train: Callable[[dict, Path], None]
 ) -> list[dict[str, Any]]:
     """Tries a method's settings on held-out training rows: settings, mAP and seconds of each, the best first.
 
-    A setting that fails (a loss that is not finite) counts as the worst; equal ones keep their order.
+    The defaults come first. Then one thing after the other is changed in the best settings so far (see `search_axes`),
+    until `num_settings` were tried or nothing is left. A setting that fails (a loss that is not finite) is the worst.
     """
-    settings, found = comparison.settings, []
-    tried = candidates(comparison, method) if settings.num_settings > 1 else []
-    for number, changes in enumerate(tried):
-        folder = workdir / "search" / method / str(number)
+    settings, tried = comparison.settings, []
+
+    def measure(changes: dict[str, Any]) -> None:
+        folder = workdir / "search" / method / str(len(tried))
         facts = {"bits": settings.search_bits, "seed": settings.search_seed, "validation": settings.validation}
         begun = time.monotonic()
         try:
             train(run_config(comparison, method, changes, **facts), folder)
         except FloatingPointError as error:
-            found.append({"settings": changes, "map": None, "failed": str(error)})
-            continue
+            tried.append({"settings": changes, "map": None, "failed": str(error)})
+            return
         value = {"settings": changes, "map": _read_row(folder)["map"]}
-        found.append(value | {"seconds": round(time.monotonic() - begun, 1)})
-    return sorted(found, key=lambda each: -1.0 if each["map"] is None else each["map"], reverse=True)
+        tried.append(value | {"seconds": round(time.monotonic() - begun, 1)})
+
+    if settings.num_settings == 1:
+        return []
+    measure({})
+    for axis in search_axes(method, comparison.trainings):
+        best = _rank(tried)[0]["settings"]
+        for change in axis[: settings.num_settings - len(tried)]:
+            measure(merged(best, change))
+    return _rank(tried)
 
 
 def compare_method(

@@ -48,7 +48,7 @@ class DNNHSettings(Settings):
     """Settings of DNNH."""
 
     margin: float = setting(
-        1.0, "bits by which less similar rows should be farther", least=0.0, most=1e4, search=(0.5, 4.0)
+        1.0, "bits by which less similar rows should be farther", least=0.0, most=1e4, search=(0.5, 4.0, 8.0)
     )
     epsilon: float = setting(0.5, "half the width of what the threshold leaves as it is", least=1e-3, most=0.5)
     group_size: int = setting(50, "features that are coded into one bit", least=1, most=1_000)

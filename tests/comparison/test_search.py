@@ -1,12 +1,15 @@
-"""What a search tries: the defaults first, one budget for all, the same draws every time."""
+"""What a search tries: the defaults, then one thing after the other, within one budget for all."""
 
 import dataclasses
+import itertools
+import json
 
 import pytest
 
 from drlhash_jax.comparison import comparison_config
-from drlhash_jax.comparison.search import candidates, merged, run_config, search_space
+from drlhash_jax.comparison.search import merged, run_config, search_axes
 from drlhash_jax.comparison.settings import load_comparison
+from drlhash_jax.comparison.work import search
 from drlhash_jax.config import default_config, load
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import METHODS
@@ -29,23 +32,50 @@ def test_merged_replaces_what_is_named_and_nothing_else():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_setting_that_may_be_tried_is_a_configuration(method):
     spec, found = METHODS[method], comparison()
-    space = search_space(method, found.trainings)
-    number = 3 if spec.trains_encoder else 1
-    for field in dataclasses.fields(spec.settings):
-        number *= 1 + len(field.metadata["search"])
-    assert space[0] == {} and len(space) == number
-    assert len({repr(each) for each in space}) == number
-    for changes in space:
+    axes = search_axes(method, found.trainings)
+    lengths = [2] * spec.trains_encoder + [len(each.metadata["search"]) for each in dataclasses.fields(spec.settings)]
+    assert [len(axis) for axis in axes] == [length for length in lengths if length]
+    for changes in [{}, *itertools.chain(*axes)]:
         load(run_config(found, method, changes, bits=8, seed=0))
 
 
-def test_one_budget_and_the_same_draws():
-    for method in METHODS:
-        tried = candidates(comparison(num_settings=3), method)
-        assert tried[0] == {} and len(tried) == min(3, len(search_space(method, comparison().trainings)))
-        assert tried == candidates(comparison(num_settings=3), method)
-        # A larger budget tries the same first.
-        assert candidates(comparison(num_settings=9), method)[: len(tried)] == tried
+FAST = {"training": {"learning_rate": 1.0}}
+
+
+def searched(tmp_path, score, **changes):
+    """Settings that a search of HashNet tries, in their order, and what it returns; score says how good each is."""
+    order = []
+
+    def train(values, folder):
+        changed = values["training"]["learning_rate"], values["hashnet"]["scale"]
+        order.append(changed)
+        value = score(*changed)
+        if value is None:
+            raise FloatingPointError("loss is nan")
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps({"results": [{"map": value}]}))
+
+    return order, search(comparison(**changes), "hashnet", tmp_path, train)
+
+
+def test_one_thing_after_the_other_is_changed_in_the_best_so_far(tmp_path):
+    rate = default_config().training.learning_rate
+    assert rate < 0.1
+    order, found = searched(tmp_path, lambda rate, scale: None if rate == 1.0 else rate + 0.01 * scale)
+    assert order == [(rate, 7.0), (0.1, 7.0), (1.0, 7.0), (0.1, 4.0), (0.1, 10.0)]
+    # The best first, what failed last.
+    assert found[0]["settings"] == {"training": {"learning_rate": 0.1}, "hashnet": {"scale": 10.0}}
+    assert [each["map"] for each in found] == [pytest.approx(0.1 + 0.01 * scale) for scale in (10, 7, 4)] + [
+        pytest.approx(rate + 0.07),
+        None,
+    ]
+    assert found[-1]["settings"] == FAST and "nan" in found[-1]["failed"] and "seconds" in found[0]
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3, 4])
+def test_no_more_settings_than_the_budget(budget, tmp_path):
+    order, found = searched(tmp_path, lambda rate, scale: rate, num_settings=budget)
+    assert len(order) == len(found) == (0 if budget == 1 else budget)
 
 
 def test_a_run_has_the_settings_of_its_method_and_those_that_were_chosen():
