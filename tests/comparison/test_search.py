@@ -62,7 +62,7 @@ def test_one_thing_after_the_other_is_changed_in_the_best_so_far(tmp_path):
     rate = default_config().training.learning_rate
     assert rate < 0.1
     order, found = searched(tmp_path, lambda rate, scale: None if rate == 1.0 else rate + 0.01 * scale)
-    assert order == [(rate, 7.0), (0.1, 7.0), (1.0, 7.0), (0.1, 4.0), (0.1, 10.0)]
+    assert order == [(rate, 7.0), (1.0, 7.0), (0.1, 7.0), (0.1, 4.0), (0.1, 10.0)]
     # The best first, what failed last.
     assert found[0]["settings"] == {"training": {"learning_rate": 0.1}, "hashnet": {"scale": 10.0}}
     assert [each["map"] for each in found] == [pytest.approx(0.1 + 0.01 * scale) for scale in (10, 7, 4)] + [
