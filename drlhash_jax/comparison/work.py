@@ -21,6 +21,8 @@ from drlhash_jax.comparison.summary import RIVALS_NAME, run_folder
 from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.files import write_arrays, write_json
 from drlhash_jax.pipeline import train_and_evaluate
+from drlhash_jax.runs import differing_fields, flatten_config
+from drlhash_jax.runs.stored_config import read_object
 
 
 def finding_file(workdir: Path, name: str) -> Path:
@@ -36,6 +38,15 @@ def _stage_seconds(folder: Path) -> float:
     """Wall time of all stages of a run: training and encoding, compilation included."""
     stages = json.loads((folder / "run.json").read_text())["stages"]
     return sum(stage["seconds"] for stage in stages.values())
+
+
+def _check_same(values: dict[str, Any], folder: Path) -> None:
+    """Refuses a finished run of other settings, which another version of the search may have left."""
+    stored = read_object(folder / "config.json")["config"]
+    # As JSON has it: tuples are lists.
+    differing = differing_fields(*map(flatten_config, (stored, json.loads(json.dumps(values)))))
+    if differing:
+        raise UserError(f"{folder} holds a run of other settings: {differing}; remove it, or give another --workdir")
 
 
 def _rank(tried: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -99,7 +110,9 @@ def compare_method(
 
     def train(values: dict, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if not (folder / "metrics.json").is_file():
+        if (folder / "metrics.json").is_file():
+            _check_same(values, folder)
+        else:
             train_and_evaluate(values, str(folder), stop_requested)
 
     found = search(comparison, method, workdir, train)
