@@ -9,7 +9,7 @@ import pytest
 from drlhash_jax.comparison import comparison_config
 from drlhash_jax.comparison.search import merged, run_config, search_axes
 from drlhash_jax.comparison.settings import load_comparison
-from drlhash_jax.comparison.work import search
+from drlhash_jax.comparison.work import compare_method, search
 from drlhash_jax.config import default_config, load
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import METHODS
@@ -76,6 +76,17 @@ def test_one_thing_after_the_other_is_changed_in_the_best_so_far(tmp_path):
 def test_no_more_settings_than_the_budget(budget, tmp_path):
     order, found = searched(tmp_path, lambda rate, scale: rate, num_settings=budget)
     assert len(order) == len(found) == (0 if budget == 1 else budget)
+
+
+def test_a_finished_run_of_other_settings_is_refused(tmp_path):
+    found = comparison(num_settings=1, bits=(8,), seeds=(0,))
+    folder = tmp_path / "seen/lsh/008/seed0"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text("{}")
+    values = run_config(found, "lsh", {"lsh": {"orthogonal": True}}, bits=8, seed=0)
+    (folder / "config.json").write_text(json.dumps({"config": values}))
+    with pytest.raises(UserError, match="seed0 holds a run of other settings: lsh.orthogonal was True, now False"):
+        compare_method(found, "lsh", tmp_path)
 
 
 def test_a_run_has_the_settings_of_its_method_and_those_that_were_chosen():
