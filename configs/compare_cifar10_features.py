@@ -25,4 +25,6 @@ def get_config():
         "decayed adam": adam | {"weight_decay": 3.0},
         "slow adam": adam | {"learning_rate": 2e-4, "head_learning_rate": 2e-4},
     }
+    # Features: there are no images to generate.
+    config.methods = {"hashgan": {"hashgan": {"gan": False}}}
     return config
