@@ -24,7 +24,7 @@ What differs from the paper:
 Hyper-parameters: margin 1 and groups of 50 are the paper's, epsilon = 1/2 is ours (the paper says that it is small).
 
 Why it is behind the pairwise methods on CIFAR-10 features, which its paper's order does not say: under margin 1 the
-training loss falls to .002, nearly all triplets are ranked and teach no more. Larger margins mend most of it. On
+training loss falls to .001, nearly all triplets are ranked and teach no more. Larger margins mend most of it. On
 held-out training rows (`configs/compare_cifar10_features.py`, 32 bits), mAP was .567 with Adam at .001 and weight decay
 3, .562 with momentum at .1, and .300 with momentum at 1; with the first and margins .5, 1, 4 and 8 it was .529, .567,
 .594 and .597.
