@@ -31,8 +31,8 @@ are ours.
 Measured with "released" on held-out training rows of CIFAR-10 features (`configs/compare_cifar10_features.py`, 32
 bits), mAP: Adam at rate .001, .532, with weight decay 3, .508; at .0002, .533, and with margins .5 and 2, .527 and
 .481; momentum at .1, .273, and at 1 it does not learn. So neither rate nor decay nor margin is what keeps it behind
-other triplet losses. Training losses of .003 to .02 under Adam say that the triplets are ranked: what is missing is lost
-between training rows and queries. "sampled" has not been measured.
+other triplet losses. Training losses of .003 to .02 under Adam say that the triplets are ranked: what is missing is
+lost between training rows and queries. "sampled" has not been measured.
 """
 
 import dataclasses

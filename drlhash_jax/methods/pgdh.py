@@ -20,9 +20,10 @@ and nothing relaxed. Its equations were not at hand. The form of r, which is the
 of bits, the baseline and T = 8 are ours.
 
 It stays behind HashNet and DTSH on CIFAR-10 features, since 20 epochs of draws are too few for it to settle: the
-training loss ends at .88 with 8 draws and at .86 with 32, and codes of the thesis's first stage come to about .72. What helped on held-out
-training rows (`configs/compare_cifar10_features.py`, 32 bits), mAP: Adam at rate .001 gives .586, and .597 with 32
-draws; at .0002 .491; with weight decay 3 .552; momentum at .1 .556, and at rate 1 it does not learn, .189.
+training loss ends at .88 with 8 draws and at .86 with 32, and codes of the thesis's first stage come to about .72. What
+helped on held-out training rows (`configs/compare_cifar10_features.py`, 32 bits), mAP: Adam at rate .001 gives .586,
+and .597 with 32 draws; at .0002 .491; with weight decay 3 .552; momentum at .1 .556, and at rate 1 it does not learn,
+.189.
 """
 
 import dataclasses
