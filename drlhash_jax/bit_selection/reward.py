@@ -74,6 +74,7 @@ def make_reward(
     labels: np.ndarray,
     settings: RewardSettings,
     *,
+    query_codes: np.ndarray | None = None,
     held_out: bool = False,
     top_k: int | None = None,
 ) -> EnvParams:
@@ -84,6 +85,7 @@ def make_reward(
       codes: {0, 1} array ``[n, k]`` of the pool's codes.
       labels: integer ``[n]`` (negative: no label) or multi-hot ``[n, C]``.
       settings: RewardSettings.
+      query_codes: the same rows' codes as queries, where these have a function of their own.
       held_out: whether these are only the rows left out for "holdout"; of those, half at most become queries.
       top_k: ranks that count in the mAP; None for all.
 
@@ -103,7 +105,7 @@ def make_reward(
     order = np.asarray(jax.random.permutation(key, len(labels)))
     query, database = order[:num_queries], order[num_queries:][: settings.num_database]
     env = EnvParams(
-        query=pack_distinct(codes[query], labels[query]),
+        query=pack_distinct((codes if query_codes is None else query_codes)[query], labels[query]),
         database=pack_distinct(codes[database], labels[database]),
         pool_bits=codes.shape[1],
         top_k=top_k,

@@ -12,12 +12,14 @@ from drlhash_jax.files import sha256_of, write_atomically, write_json
 _FACTS = {"rows", "bits", "bit_order", "sha256"}
 
 
-def save_codes(path: Path, codes: np.ndarray) -> None:
+def save_codes(path: Path, codes: np.ndarray, role: str | None = None) -> None:
     """Writes codes as uint8, eight bits per byte, first bit in the highest place, zero padding at the end.
 
     Args:
       path: without ending; ``path.npy`` and ``path.json`` are written.
       codes: {0, 1} or {-1, 1} array ``[N, K]``.
+      role: "query" or "database" where each has a function of its own, whose codes must not be compared with others
+        of the same; None where one function codes both.
 
     Raises:
       UserError: not codes, see `as_codes`.
@@ -26,6 +28,7 @@ def save_codes(path: Path, codes: np.ndarray) -> None:
     array_path = path.with_name(f"{path.name}.npy")
     write_atomically(array_path, lambda file: np.save(file, packed))
     facts = {"rows": len(codes), "bits": codes.shape[1], "bit_order": "msb", "padding": "zero"}
+    facts |= {"role": role} if role else {}
     write_json(path.with_name(f"{path.name}.json"), facts | {"sha256": sha256_of(array_path)})
 
 
@@ -49,7 +52,9 @@ def load_codes(array_path: Path, num_bits: int) -> np.ndarray:
 
 
 def read_code_facts(array_path: Path) -> dict | None:
-    """What `save_codes` wrote beside an array: rows, bits, bit_order and sha256; None where there is no such file.
+    """What `save_codes` wrote beside an array: rows, bits, bit_order, sha256, and role where there is one.
+
+    None where there is no such file.
 
     Raises:
       UserError: the array is not the one that was saved with them.

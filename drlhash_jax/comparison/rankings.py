@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from drlhash_jax import data, retrieval, runs
-from drlhash_jax.comparison.rivals import unit_rows
+from drlhash_jax.methods.kernel_ridge import unit_rows
 from drlhash_jax.runs.finished import read_finished_run, read_pool_codes, read_run_data
 from drlhash_jax.training import encode_logits
 
@@ -66,7 +66,10 @@ def rank_run(folder: Path, load_dataset: Callable[..., data.Dataset] = data.load
     labels, top_k = Labels(found.labels("query"), found.labels("database")), run.pool["map_at"]
     logits = {
         part: encode_logits(
-            model.method.logits, model.params, data.select_rows(found.dataset.inputs, found.rows[part]), model.spec
+            model.method.logits_for(part),
+            model.params,
+            data.select_rows(found.dataset.inputs, found.rows[part]),
+            model.spec,
         )
         for part in ("query", "database")
     }

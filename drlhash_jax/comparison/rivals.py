@@ -20,25 +20,26 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import NamedTuple
 
+import jax
 import numpy as np
-import scipy.linalg
-import scipy.optimize
-import scipy.special
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from drlhash_jax.errors import UserError
+from drlhash_jax.methods.kernel_ridge import (
+    MOST_KERNEL_ROWS,
+    fit_kernel_ridge,
+    kernel_logits,
+    log_loss,
+    posterior_of,
+    unit_rows,
+)
 
 # s of logistic regression, which minimises the mean loss + |W|^2 / (2 s), for features of variance about 1.
 _STRENGTHS = (5.0, 20.0, 50.0, 200.0, 500.0)
 _NUM_FOLDS = 5
-# Of kernel ridge regression: b of exp(-b d^2 / median d^2), and lambda.
-_BANDWIDTHS = (0.75, 1.5, 3.0)
-_PENALTIES = (0.05, 0.2, 0.8)
-# Kernels of more rows than this take more than 10 GB and hours.
-_MOST_KERNEL_ROWS = 20_000
-# Rows whose distances give the median, evenly spaced, and rows whose kernel is in memory at a time.
-_MEDIAN_ROWS, _KERNEL_ROWS = 1_000, 2_000
+# Rows whose kernel is in memory at a time.
+_KERNEL_ROWS = 2_000
 # Centroids of one byte.
 _NUM_CENTROIDS = 256
 
@@ -134,11 +135,6 @@ def rank_by_products(
     vectors, vector_places = distinct_rows(encode_database(inputs))
     places, queries = vector_places[places], encode_query(rows.query)
     return Ranking(lambda start, stop: (queries[start:stop] @ vectors.T)[:, places], bytes_per_row)
-
-
-def unit_rows(x: np.ndarray) -> np.ndarray:
-    """Rows of length 1: float32 ``[N, D]``; rows of zeros stay."""
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.float32(1e-12))
 
 
 def with_column(x: np.ndarray, column: np.ndarray | float) -> np.ndarray:
@@ -244,18 +240,9 @@ def _labelled(rows: RivalRows) -> tuple[np.ndarray, np.ndarray]:
     return train, labels
 
 
-def _targets(labels: np.ndarray) -> np.ndarray:
-    """Multi-hot bool ``[n, C]`` of class numbers or multi-hot labels."""
-    return labels[:, None] == np.arange(labels.max() + 1) if labels.ndim == 1 else labels != 0
-
-
-def log_loss(posterior: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-likelihood of class numbers, or of each label: the smaller, the better the posterior."""
-    clipped = np.clip(posterior.astype(np.float64), 1e-12, 1.0 - 1e-12)
-    targets = _targets(labels)
-    if labels.ndim == 1:
-        return float(-np.log(clipped[targets]).mean())
-    return float(-np.where(targets, np.log(clipped), np.log1p(-clipped)).mean())
+def _num_classes(labels: np.ndarray) -> int:
+    """C of class numbers ``[n]`` or multi-hot labels ``[n, C]``."""
+    return int(labels.max()) + 1 if labels.ndim == 1 else labels.shape[1]
 
 
 def _logistic(x: np.ndarray, labels: np.ndarray, strength: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -305,7 +292,7 @@ def fit_logistic(rows: RivalRows, seed: int) -> Probe:
     train, labels = _labelled(rows)
     folds, best = _folds(labels, seed), None
     for strength in _STRENGTHS:
-        held_out = np.zeros(_targets(labels).shape, np.float32)
+        held_out = np.zeros((len(labels), _num_classes(labels)), np.float32)
         for fold in np.unique(folds):
             left = folds == fold
             found = _logistic(train[~left], labels[~left], strength)(train[left])
@@ -335,98 +322,23 @@ def fit_posterior_pq(rows: RivalRows, num_bytes: int, seed: int) -> Ranking:
     return rank_by_products(rows, probe.posterior, lambda x: quantise(probe.posterior(x)), float(num_bytes))
 
 
-def leave_one_out(kernel: np.ndarray, targets: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel ridge regression, and what it would say about each row had it not seen it.
-
-    Args:
-      kernel: float64 ``[n, n]``, K.
-      targets: float64 ``[n, C]``, Y.
-      penalty: lambda.
-
-    Returns:
-      a = (K + lambda I)^-1 Y float64 ``[n, C]``, and the scores Y_i - a_i / ((K + lambda I)^-1)_ii float64 ``[n, C]``.
-    """
-    factor = scipy.linalg.cholesky(kernel + penalty * np.eye(len(kernel)), lower=True, overwrite_a=True)
-    weights = scipy.linalg.cho_solve((factor, True), targets)
-    inverse, _ = scipy.linalg.lapack.dtrtri(factor, lower=1, overwrite_c=1)
-    # (L L^T)^-1 = L^-T L^-1.
-    diagonal = np.einsum("ij,ij->j", inverse, inverse)
-    return weights, targets - weights / diagonal[:, None]
-
-
-class _Kernel(NamedTuple):
-    """Features whose distances a kernel is made of.
-
-    Attributes:
-      scale: float32 ``[D]``, what inputs are divided by before they get length 1.
-      train: float64 ``[n, D]``.
-      median: of the squared distances of two rows.
-    """
-
-    scale: np.ndarray
-    train: np.ndarray
-    median: float
-
-    def squares(self, x: np.ndarray) -> np.ndarray:
-        """Squared distances float64 ``[B, n]`` of inputs from the training rows."""
-        return np.maximum(2.0 - 2.0 * unit_rows(x / self.scale).astype(np.float64) @ self.train.T, 0.0)
-
-
-def _fit_kernel(train: np.ndarray) -> _Kernel:
-    """Divides by std^.25, which evens out directions a little, and finds the median distance."""
-    std = train.std(axis=0)
-    scale = np.maximum(std, max(1e-3 * std.max(), 1e-12)) ** np.float32(0.25)
-    kernel = _Kernel(scale, unit_rows(train / scale).astype(np.float64), 1.0)
-    sample = np.arange(0, len(train), -(-len(train) // _MEDIAN_ROWS))
-    between = kernel.squares(train[sample])[:, sample][np.triu_indices(len(sample), 1)]
-    return kernel._replace(median=max(float(np.median(between)), 1e-12))
-
-
-def calibrated(scores: np.ndarray, prior: np.ndarray, temperature: float, single: bool) -> np.ndarray:
-    """Posterior of scores ``[n, C]``, float32: softmax of s / T + log prior, or sigmoid of s / T + its log-odds."""
-    if single:
-        return scipy.special.softmax(scores / temperature + np.log(prior), axis=1).astype(np.float32)
-    return scipy.special.expit(scores / temperature + scipy.special.logit(prior)).astype(np.float32)
-
-
-def _find_temperature(scores: np.ndarray, prior: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """The temperature from .01 to 10 of smallest log loss, and that loss."""
-    loss = lambda log_t: log_loss(calibrated(scores, prior, np.exp(log_t), labels.ndim == 1), labels)
-    found = scipy.optimize.minimize_scalar(loss, bounds=(np.log(0.01), np.log(10.0)), method="bounded")
-    return float(np.exp(found.x)), float(found.fun)
-
-
 def fit_ridge(rows: RivalRows) -> Probe:
-    """Kernel ridge regression onto labels less their frequencies.
-
-    Bandwidth, penalty and temperature have the smallest log loss of rows that are left out, one at a time, in closed
-    form. The frequencies are taken as known there.
+    """Kernel ridge regression, see `methods.kernel_ridge`.
 
     Raises:
       UserError: too many rows for a kernel, or labels of one class.
     """
     train, labels = _labelled(rows)
-    if len(train) > _MOST_KERNEL_ROWS:
-        raise UserError(f"ridge_posterior fits up to {_MOST_KERNEL_ROWS} training rows, here are {len(train)}")
-    targets, single = _targets(labels), labels.ndim == 1
-    prior = (targets.sum(axis=0) + 1.0) / (len(targets) + 2.0)
-    kernel = _fit_kernel(train)
-    squares, best = kernel.squares(train) / kernel.median, None
-    for bandwidth in _BANDWIDTHS:
-        similar = np.exp(-bandwidth * squares)
-        for penalty in _PENALTIES:
-            weights, scores = leave_one_out(similar, targets - prior, penalty)
-            temperature, loss = _find_temperature(scores, prior, labels)
-            if best is None or loss < best[0]:
-                best = loss, bandwidth / kernel.median, weights, temperature, scores
-    _, rate, weights, temperature, scores = best
+    if len(train) > MOST_KERNEL_ROWS:
+        raise UserError(f"ridge_posterior fits up to {MOST_KERNEL_ROWS} training rows, here are {len(train)}")
+    ridge = fit_kernel_ridge(train, labels, _num_classes(labels))
+    logits_of, single = jax.jit(kernel_logits), labels.ndim == 1
 
     def posterior(x: np.ndarray) -> np.ndarray:
         parts = [x[start : start + _KERNEL_ROWS] for start in range(0, len(x), _KERNEL_ROWS)]
-        found = [np.exp(-rate * kernel.squares(part)) @ weights for part in parts]
-        return calibrated(np.concatenate(found), prior, temperature, single)
+        return posterior_of(np.concatenate([np.asarray(logits_of(ridge.params, part)) for part in parts]), single)
 
-    return Probe(posterior, calibrated(scores, prior, temperature, single))
+    return Probe(posterior, posterior_of(ridge.held_out, single))
 
 
 def fit_ridge_posterior(rows: RivalRows, num_bytes: int, seed: int) -> Ranking:

@@ -66,6 +66,12 @@ def _read_codes(flag: str, address: str, files: CodeFiles, kind: str) -> CodeArr
     num_bits, bit_order = files.num_bits, files.bit_order
     path, key = data.split_address(address)
     facts = None if key else read_code_facts(path)
+    side = flag.split("_")[0]
+    if facts and facts.get("role", side) != side:
+        raise UserError(
+            f"--{flag}={address}: {path.with_suffix('.json')} says that these are codes of the {facts['role']} side; "
+            "its method codes queries and the database apart"
+        )
     if facts and kind in ("auto", "packed"):
         kind = "packed"
         for name, said in (("bits", num_bits), ("bit_order", bit_order)):

@@ -10,6 +10,7 @@ from drlhash_jax.methods import (
     drlih,
     dsh,
     dtsh,
+    erh,
     greedyhash,
     hashgan,
     hashnet,
@@ -30,6 +31,20 @@ METHODS: dict[str, MethodSpec] = {
         TargetCodeSettings,
         section="target_codes",
         accepts_unlabelled=True,
+    ),
+    "erh": MethodSpec(
+        erh.make,
+        "this project's own: codes that rank well under held-out posteriors",
+        erh.ERHSettings,
+        section="erh",
+        misfit=erh.misfit,
+    ),
+    "erh_two": MethodSpec(
+        erh.make_two,
+        "the same with one function for queries and one for the database",
+        erh.ERHSettings,
+        section="erh",
+        misfit=erh.misfit,
     ),
     "lsh": MethodSpec(
         lsh.make,

@@ -18,13 +18,20 @@ class Method(NamedTuple):
         "codes" uint8 ``[n, K]`` if training learnt the codes of its rows itself, which then stand for these rows in
         the database.
       logits: (params, normalised inputs float32 ``[B, ...]``) -> float32 ``[B, K]``; bit k is 1 iff logit k >= 0.
+      database_logits: the same for rows of the database, where they are coded by a function of their own; None where one
+        function codes both.
       shared_bits: whether bit k means the same whatever rows the last phase is trained on, as with target codes. Such
         a method can be cross-fitted; others hold out rows for the reward.
     """
 
     phases: tuple[Phase, ...]
     logits: Callable[[Any, Array], Array]
+    database_logits: Callable[[Any, Array], Array] | None = None
     shared_bits: bool = False
+
+    def logits_for(self, role: str) -> Callable[[Any, Array], Array]:
+        """The function of a role: "query", or "database"."""
+        return self.database_logits if role == "database" and self.database_logits else self.logits
 
 
 def encoder_logits(encoder: nn.Module) -> Callable[[Any, Array], Array]:

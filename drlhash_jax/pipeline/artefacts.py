@@ -35,11 +35,13 @@ def record_start(workdir: runs.Workdir, loaded: Loaded) -> None:
 def write_codes(run: Run, codes: dict[str, np.ndarray | None]) -> None:
     """Writes codes uint8 ``[., K]`` by name; those that are None are left out."""
     folder = run.workdir.path / "codes"
+    two_functions = run.method(run.config.run.pool_bits).database_logits is not None
 
     def write() -> None:
         for name, each in codes.items():
             if each is not None:
-                save_codes(folder / name, each)
+                role = ("query" if name.endswith("query") else "database") if two_functions else None
+                save_codes(folder / name, each, role)
 
     runs.in_first_process(write)
 
@@ -69,7 +71,8 @@ def write_selections(run: Run, env: bit_selection.EnvParams, selections: dict[in
 
 def write_pool(run: Run, pool: Hashed, heldout: np.ndarray | None, orders: dict[int, dict[str, list[int]]]) -> None:
     """The model and the pool's codes, for use outside a run."""
-    named = {"query": pool.query, "database": pool.database, "train": pool.train, "train_heldout": heldout}
+    named = {"query": pool.query, "database": pool.database, "train": pool.train, "train_query": pool.train_query}
+    named |= {"train_heldout": heldout}
     if pool.before and "codes" in pool.before:
         named["train_target"] = pool.before["codes"]
     write_codes(run, named)

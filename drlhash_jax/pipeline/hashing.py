@@ -17,7 +17,8 @@ class Hashed(NamedTuple):
     """What a method of K bits made of the split.
 
     Attributes:
-      train: codes uint8 ``[n, K]`` of the training rows.
+      train: codes uint8 ``[n, K]`` of the training rows, as rows of the database.
+      train_query: the same as queries, where these have a function of their own; else None.
       query: uint8 ``[Q, K]``.
       database: uint8 ``[N, K]``; where training learnt the codes of its rows itself, rows that are training rows have
         those.
@@ -29,6 +30,7 @@ class Hashed(NamedTuple):
     train: np.ndarray
     query: np.ndarray
     database: np.ndarray
+    train_query: np.ndarray | None
     params: dict[str, Any]
     before: dict[str, Any] | None
     seconds: float
@@ -62,11 +64,15 @@ def before_last_phase(run: Run, num_bits: int) -> dict[str, Any] | None:
 
 def _encode_parts(run: Run, num_bits: int, handed_on: dict[str, Any]) -> dict[str, np.ndarray]:
     """Codes of every part of the split."""
-    logits, params = run.method(num_bits).logits, handed_on["params"]
-    codes = {}
-    for part in _PARTS:
+    method, params = run.method(num_bits), handed_on["params"]
+
+    def encode(part: str, role: str) -> np.ndarray:
         inputs = data.select_rows(run.dataset.inputs, getattr(run.split, part))
-        codes[part] = encode_codes(logits, params, inputs, run.rows.spec, devices=run.devices)
+        return encode_codes(method.logits_for(role), params, inputs, run.rows.spec, devices=run.devices)
+
+    codes = {part: encode(part, "query" if part == "query" else "database") for part in _PARTS}
+    if method.database_logits:
+        codes["train_query"] = encode("train", "query")
     if "codes" in handed_on:
         fitted = np.arange(len(run.split.train)) if run.subset is None else run.subset
         _, places, rows = np.intersect1d(run.split.database, run.split.train[fitted], return_indices=True)
@@ -85,7 +91,8 @@ def hash_split(run: Run, num_bits: int) -> Hashed:
         return _encode_parts(run, num_bits, handed_on) | {"params": handed_on["params"]}
 
     found = _run_stage(run, stage, _title(phase, num_bits), phase, compute)
-    return Hashed(*(found[part] for part in _PARTS), found["params"], before, run.workdir.seconds(stage))
+    codes = {part: found[part] for part in _PARTS} | {"train_query": found.get("train_query")}
+    return Hashed(**codes, params=found["params"], before=before, seconds=run.workdir.seconds(stage))
 
 
 def heldout_codes(run: Run, num_bits: int, before: dict[str, Any] | None) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The stages that choose bits of a pool by a reward on training rows."""
 
+from typing import NamedTuple
+
 import jax
 import numpy as np
 
@@ -9,23 +11,38 @@ from drlhash_jax.pipeline.run import Run
 from drlhash_jax.types import BitSelection, Checkpoint
 
 
-def reward_codes(run: Run, pool: Hashed) -> tuple[np.ndarray, np.ndarray]:
-    """Codes uint8 ``[m, K]`` of the training rows that the reward looks at, and their numbers int ``[m]``."""
+class RewardCodes(NamedTuple):
+    """Codes that the reward looks at.
+
+    Attributes:
+      rows: int ``[m]``, numbers of the training rows.
+      codes: uint8 ``[m, K]``, of these rows in the database.
+      query: uint8 ``[m, K]``, of the same rows as queries.
+    """
+
+    rows: np.ndarray
+    codes: np.ndarray
+    query: np.ndarray
+
+
+def reward_codes(run: Run, pool: Hashed) -> RewardCodes:
+    """Codes of the training rows that the reward looks at."""
     every = np.arange(len(run.split.train))
     source = run.config.reward_codes
-    if source == "holdout":
-        return pool.train[run.held_out], run.held_out
-    if source == "fitted":
-        return pool.train, every
-    return heldout_codes(run, pool.train.shape[1], pool.before), every
+    if source == "crossfit":
+        codes = heldout_codes(run, pool.train.shape[1], pool.before)
+        return RewardCodes(every, codes, codes)
+    rows = run.held_out if source == "holdout" else every
+    query = pool.train if pool.train_query is None else pool.train_query
+    return RewardCodes(rows, pool.train[rows], query[rows])
 
 
-def make_reward(run: Run, pool: Hashed) -> tuple[bit_selection.EnvParams, np.ndarray]:
-    """The reward, and the codes uint8 ``[m, K]`` that it looks at."""
-    codes, numbers = reward_codes(run, pool)
-    options = {"held_out": run.held_out is not None, "top_k": run.config.run.top_k}
-    labels = run.train_labels[numbers]
-    return bit_selection.make_reward(run.key("reward"), codes, labels, run.config.reward, **options), codes
+def make_reward(run: Run, pool: Hashed) -> tuple[bit_selection.EnvParams, RewardCodes]:
+    """The reward, and the codes that it looks at."""
+    found = reward_codes(run, pool)
+    options = {"query_codes": found.query, "held_out": run.held_out is not None, "top_k": run.config.run.top_k}
+    labels = run.train_labels[found.rows]
+    return bit_selection.make_reward(run.key("reward"), found.codes, labels, run.config.reward, **options), found
 
 
 def _run_selector(

@@ -25,14 +25,14 @@ def _encoder_row(run: Run, role: str, hashed: Hashed) -> dict:
 
 def _select_and_measure(run: Run, pool: Hashed) -> list[dict]:
     """Selects at every length: the result rows. Writes the selections and the pool."""
-    env, codes = make_reward(run, pool)
+    env, looked_at = make_reward(run, pool)
     selections = {bits: select_bits(run, env, bits) for bits in run.config.run.bits}
     orders = {
         bits: {name: found["order"][0].tolist() for name, found in by_selector.items()}
         for bits, by_selector in selections.items()
     }
     artefacts.write_selections(run, env, selections)
-    artefacts.write_pool(run, pool, codes if run.config.reward_codes == "crossfit" else None, orders)
+    artefacts.write_pool(run, pool, looked_at.codes if run.config.reward_codes == "crossfit" else None, orders)
     rows = []
     for by_selector in selections.values():
         for selector, found in by_selector.items():

@@ -58,7 +58,7 @@ def model_hasher(folder: Path, bits: int | None = None, selector: str | None = N
 
     def codes(images: np.ndarray) -> np.ndarray:
         images = _at_model_size(images, size) if size else images
-        return encode(model, images, bits, selector)
+        return encode(model, images, bits, selector, role="database")
 
     return codes
 

@@ -94,7 +94,9 @@ def load_model(folder: str | Path) -> Model:
     return model
 
 
-def encode(model: Model, inputs: Any, bits: int | None = None, selector: str | None = None) -> np.ndarray:
+def encode(
+    model: Model, inputs: Any, bits: int | None = None, selector: str | None = None, *, role: str | None = None
+) -> np.ndarray:
     """Codes of inputs.
 
     Args:
@@ -102,15 +104,18 @@ def encode(model: Model, inputs: Any, bits: int | None = None, selector: str | N
       inputs: uint8 images ``[N, H, W, channels]`` or features ``[N, D]``, as the model was trained on.
       bits: length p of a stored selection; None, with selector None, for all bits.
       selector: who made that selection, e.g. "ppo".
+      role: "query" or "database"; may be left out where one function codes both.
 
     Returns:
       uint8 ``[N, K]`` or ``[N, p]`` of {0, 1}.
 
     Raises:
-      UserError: inputs of another kind or width, or no such selection.
+      UserError: inputs of another kind or width, no such selection, or no role where there are two functions.
     """
     _check_inputs(model, inputs)
-    codes = encode_codes(model.method.logits, model.params, inputs, model.spec)
+    if role not in ("query", "database", None) or (role is None and model.method.database_logits):
+        raise UserError(f'role={role}: this model codes queries and the database apart; give "query" or "database"')
+    codes = encode_codes(model.method.logits_for(role or "query"), model.params, inputs, model.spec)
     return codes[:, selected_bits(model, bits, selector)]
 
 

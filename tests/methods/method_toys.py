@@ -23,6 +23,8 @@ CHANGES = {
     "cnnh": {"num_epochs": 60},
     "dnnh": {"group_size": 10},
     "drlih": {"features": 24},
+    "erh": {"num_folds": 2, "num_steps": 60, "pair_steps": 30, "code_batch": 64},
+    "erh_two": {"num_folds": 2, "num_steps": 60, "pair_steps": 30, "code_batch": 64},
 }
 # mAP of the toy with key 0, well below what was measured; methods that see no labels learn little.
 FLOORS = {
@@ -33,6 +35,8 @@ FLOORS = {
     "itq": 0.9,
     "sdh": 0.95,
     "cnnh": 0.95,
+    "erh": 0.95,
+    "erh_two": 0.95,
     "dnnh": 0.95,
     "dsh": 0.93,
     "dpsh": 0.95,

@@ -34,7 +34,8 @@ def assert_same(found, expected):
 
 
 def database_codes(name, handed_on, inputs):
-    codes = encode_codes(make(name).logits, handed_on["params"], inputs, fit_input_spec(toy(name)[0]))
+    logits = make(name).logits_for("database")
+    codes = encode_codes(logits, handed_on["params"], inputs, fit_input_spec(toy(name)[0]))
     return handed_on.get("codes", codes)
 
 

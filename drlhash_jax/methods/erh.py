@@ -1,0 +1,364 @@
+"""Expected relevance hashing (ERH), this project's own method: codes that rank well under what is known of each row.
+
+Stage 1 of the thesis takes S_ij = 1 where two training rows share a label and -1 elsewhere. Codes that are best for
+such an S are as many as there are label sets, and the encoder's doubt about a row is thrown away. Here similarity is
+what a held-out classifier expects it to be: with its posterior p_i float32 ``[C]`` of every row,
+
+    rho_ij = sum_c p_ic p_jc                  rows of one label each
+    rho_ij = 1 - prod_{c in y} (1 - p_jc)     multi-label rows: of a label in common with a set y drawn from p_i
+
+and S~ = 2 rho - 1, of which the thesis's S is the case of certain labels. Posteriors come from classifiers that did not
+see the row: a row that they were fitted to would be surer than those of the database will ever be.
+
+1. `ridge`: kernel ridge regression of the features, whose leave-one-out scores are a closed form.
+2. `posterior_1` .. `posterior_F`: the encoder with a class output, each on the rows of all folds but one, and
+   `posterior` on all rows. Features get Gaussian noise.
+3. `code_layer`: the mean of both logits at one temperature, a small network over the standardised posterior, and
+   h = tanh(beta f). At first pairs learn by -rho log sigmoid(a h_i . h_j + b) - (1 - rho) log(1 - sigmoid(...)), a and b
+   learnt, beta = 1; then the average precision of soft histograms under rho (`soft_ranking`) is maximised while beta
+   grows. Bit k is 1 iff f_k >= 0.
+
+With ``erh_two`` there are two code layers, from one start: one codes queries, the other the database. The distance is
+the same and search costs the same, but a doubtful query wants all rows that it may belong to, and a doubtful row of the
+database should come late, which one function cannot both say. (Neyshabur, Yadollahpour, Makarychev, Salakhutdinov and
+Srebro, "The power of asymmetry in binary hashing", NIPS 2013.)
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.optimize
+
+from drlhash_jax import parallel
+from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts
+from drlhash_jax.methods.classes import for_classes
+from drlhash_jax.methods.kernel_ridge import (
+    MOST_KERNEL_ROWS,
+    fit_kernel_ridge,
+    kernel_logits,
+    log_loss,
+    posterior_of,
+)
+from drlhash_jax.methods.linear import flat, flat_blocks
+from drlhash_jax.methods.pairs import mean_over_pairs
+from drlhash_jax.methods.posterior_hadamard import cross_entropy
+from drlhash_jax.methods.soft_ranking import soft_average_precision
+from drlhash_jax.settings import Settings, setting
+from drlhash_jax.training import Batch, Phase, Start, State, encode_logits, gradient_phase
+from drlhash_jax.types import Array
+
+_FOLD_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ERHSettings(Settings):
+    """Settings of expected relevance hashing."""
+
+    kernel_ridge: bool = setting(True, "whether kernel ridge regression of the features is one of the classifiers")
+    num_folds: int = setting(5, "F, folds of the training rows, each left out by one classifier", least=2, most=100)
+    noise: float = setting(
+        0.8,
+        "standard deviation of the noise on features while a classifier learns",
+        least=0.0,
+        most=100.0,
+        search=(0.4,),
+    )
+    hidden: int = setting(256, "width of the code layer's hidden layer", least=1, most=100_000, search=(64,))
+    num_steps: int = setting(1_000, "steps of the code layer", least=1, most=1_000_000)
+    pair_steps: int = setting(150, "steps of them that learn pairs", least=0, most=1_000_000)
+    code_batch: int = setting(500, "rows per step of the code layer", least=2, most=100_000)
+    code_rate: float = setting(5e-3, "learning rate of the code layer, Adam", least=1e-9, most=10.0)
+    warmup_steps: int = setting(
+        20, "steps in which that rate is reached; it falls by a cosine after", least=0, most=10_000
+    )
+    steepness: float = setting(200.0, "beta at the end", least=1.0, most=1e9, search=(50.0, 1_000.0))
+
+
+def misfit(settings: ERHSettings, facts: TrainingFacts) -> str | None:
+    """Refuses kernel ridge regression of images, and of too many rows."""
+    if not settings.kernel_ridge:
+        return None
+    if facts.kind != "features":
+        return "kernel ridge regression is of features, these are images: set erh.kernel_ridge=False"
+    if facts.num_rows > MOST_KERNEL_ROWS:
+        return f"kernel ridge regression takes {MOST_KERNEL_ROWS} rows at most: set erh.kernel_ridge=False"
+    return None
+
+
+class CodeLayer(nn.Module):
+    """A hidden layer with ReLU over standardised posteriors, and an output for each bit.
+
+    Attributes:
+      num_bits: K.
+      hidden: width of the hidden layer.
+    """
+
+    num_bits: int
+    hidden: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Logits float32 ``[B, K]`` of float32 ``[B, C]``."""
+        return nn.Dense(self.num_bits)(nn.relu(nn.Dense(self.hidden)(x)))
+
+
+class Relevance(NamedTuple):
+    """What queries may be, and how much of the database each hypothesis makes relevant.
+
+    Attributes:
+      count: w float32 ``[B, M]`` -> sum_j w_ij rho_ij under each hypothesis, float32 ``[B, H]``.
+      chances: float32 ``[B, H]``, of the hypotheses.
+      pairs: float32 ``[B, M]``, rho over all hypotheses.
+    """
+
+    count: Callable[[Array], Array]
+    chances: Array
+    pairs: Array
+
+
+def class_relevance(query: Array, database: Array) -> Relevance:
+    """Rows of one label each, with posteriors ``[B, C]`` and ``[M, C]``: one hypothesis for each class."""
+    return Relevance(lambda inside: inside @ database, query, query @ database.T)
+
+
+def label_set_relevance(drawn: Array, database: Array) -> Relevance:
+    """Multi-label rows: one hypothesis for each query, that its labels are a set y.
+
+    Args:
+      drawn: float32 ``[B, C]`` of {0, 1}, y.
+      database: float32 ``[M, C]``, posteriors p; a label in common has probability 1 - prod_{c in y} (1 - p_jc).
+    """
+    shared = -jnp.expm1(drawn @ jnp.log1p(-jnp.minimum(database, 1.0 - 1e-6)).T)
+    count = lambda inside: jnp.sum(inside * shared, axis=1, keepdims=True)
+    return Relevance(count, jnp.ones_like(drawn[:, :1]), shared)
+
+
+def _is_multi_label(begin: Start) -> np.ndarray:
+    return np.asarray(begin.labels.ndim == 2)
+
+
+def _ridge_phase() -> Phase:
+    """Hands on "ridge", see `KernelRidge.params`, and "ridge_held_out" float32 ``[m, C]`` of the rows trained on."""
+
+    def init(key: Array, begin: Start) -> State:
+        rows = np.concatenate([np.asarray(block) for block in flat_blocks(begin)])
+        ridge = fit_kernel_ridge(rows, np.asarray(begin.labels[begin.subset]), begin.num_classes)
+        return State(jnp.zeros((), jnp.int32), {"ridge": ridge.params, "ridge_held_out": ridge.held_out})
+
+    return Phase("ridge", 0, 0, init, finish=lambda state: state.params)
+
+
+def folds_of(num_rows: int, num_folds: int) -> np.ndarray:
+    """A fold for each row, int ``[m]``: always the same, random, and of sizes that differ by at most one."""
+    return np.random.default_rng(_FOLD_SEED).permutation(num_rows) % num_folds
+
+
+def _posterior_phase(given: Ingredients, num_classes: int, fold: int) -> Phase:
+    """A classifier learns all rows but those of a fold, 1 to F; or all rows, in fold 0.
+
+    Hands on its "params", what was handed on before, and "held_out" float32 ``[m, C]``, the logits of the rows of the
+    folds that were left out before.
+    """
+    settings = given.settings
+    encoder = given.encoder.clone(num_outputs=num_classes)
+    apply = _class_logits(given.encoder, num_classes)
+
+    def init_extra(key: Array, begin: Start) -> dict[str, Any]:
+        handed_on = dict(begin.before or {}) | {"multi_label": _is_multi_label(begin)}
+        shape = len(begin.subset), begin.num_classes
+        params, held_out = handed_on.pop("params", None), handed_on.pop("held_out", np.zeros(shape, np.float32))
+        if params is not None:
+            left_out = folds_of(len(begin.subset), settings.num_folds) == (fold or settings.num_folds + 1) - 2
+            held_out = np.array(held_out)
+            held_out[left_out] = encode_logits(apply, params, begin.inputs[begin.subset[left_out]], begin.spec)
+        return handed_on | {"held_out": held_out}
+
+    def sample_rows(key: Array, epoch: Array, subset: Array) -> Array:
+        kept = subset
+        if fold:
+            kept = subset[np.flatnonzero(folds_of(subset.shape[0], settings.num_folds) != fold - 1)]
+        return jax.random.permutation(jax.random.fold_in(key, epoch), kept)
+
+    phase = gradient_phase(
+        encoder,
+        given.training,
+        cross_entropy,
+        init_extra=init_extra,
+        sample_rows=sample_rows,
+        finish=lambda state: {"params": state.params, **state.extra},
+    )
+
+    def step(state: State, batch: Batch, key: Array, **options):
+        if batch.inputs.ndim == 2 and settings.noise:
+            noise_key = jax.random.fold_in(batch.key, 1)
+            draw = lambda row: jax.random.normal(jax.random.fold_in(noise_key, row), batch.inputs.shape[1:])
+            batch = batch._replace(inputs=batch.inputs + settings.noise * jax.vmap(draw)(batch.rows))
+        return phase.step(state, batch, key, **options)
+
+    return phase._replace(step=step, name=f"posterior_{fold}" if fold else "posterior")
+
+
+@functools.cache
+def _class_logits(encoder: nn.Module, num_classes: int) -> Callable[[Any, Array], Array]:
+    """Function of parameters and inputs: class logits; the same object for the same encoder."""
+    module = encoder.clone(num_outputs=num_classes)
+    return lambda params, x: module.apply({"params": params}, x, train=False)
+
+
+def stack_logits(logits: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
+    """Weights float32 ``[S]`` of classifiers at which the weighted sum of their logits has the smallest log loss.
+
+    Args:
+      logits: of each classifier, float32 ``[m, C]``, for rows that it did not see.
+      labels: class numbers ``[m]``, or multi-hot ``[m, C]``.
+    """
+    stacked = np.stack(logits).astype(np.float64)
+    loss = lambda weights: log_loss(posterior_of(np.tensordot(weights, stacked, 1), labels.ndim == 1), labels)
+    found = scipy.optimize.minimize(loss, np.full(len(logits), 1.0 / len(logits)), method="Nelder-Mead")
+    return found.x.astype(np.float32)
+
+
+def _posterior(logits: Array, multi_label: Array) -> Array:
+    return jnp.where(multi_label, jax.nn.sigmoid(logits), jax.nn.softmax(logits))
+
+
+def class_posterior(params: Mapping[str, Any], x: Array, class_logits: Callable[[Any, Array], Array]) -> Array:
+    """p float32 ``[B, C]`` of inputs, of all classifiers together."""
+    logits = [class_logits(params["encoder"], x)]
+    if "ridge" in params:
+        logits.append(kernel_logits(params["ridge"], flat(x)))
+    return _posterior(sum(w * each for w, each in zip(params["weights"], logits)), params["multi_label"])
+
+
+class _Layers(NamedTuple):
+    """Code layers of K bits.
+
+    Attributes:
+      layer: CodeLayer.
+      two: whether the database has its own.
+    """
+
+    layer: CodeLayer
+    two: bool
+
+    def init(self, key: Array, num_classes: int) -> dict[str, Any]:
+        """Both start as one."""
+        params = self.layer.init(key, jnp.zeros((1, num_classes)))["params"]
+        # A copy, since steps give the memory of their parameters away.
+        return {"query": params} | ({"database": jax.tree.map(jnp.copy, params)} if self.two else {})
+
+    def logits(self, params: Mapping[str, Any], posterior: Array, role: str) -> Array:
+        """f float32 ``[B, K]`` of posteriors ``[B, C]``; role is "query" or "database"."""
+        standard = (posterior - params["mean"][None]) / params["deviation"][None]
+        return self.layer.apply({"params": params["layers"][role if self.two else "query"]}, standard)
+
+
+def _code_layer_phase(layers: _Layers, settings: ERHSettings) -> Phase:
+    """Hands on all "params" of the method."""
+
+    def init(key: Array, begin: Start) -> State:
+        before = begin.before
+        held_out = [before["held_out"]] + ([before["ridge_held_out"]] if "ridge" in before else [])
+        labels = np.asarray(begin.labels[begin.subset])
+        weights = stack_logits(held_out, labels)
+        posterior = posterior_of(np.tensordot(weights, np.stack(held_out), 1), labels.ndim == 1)
+        fixed = {"encoder": before["params"], "weights": weights, "multi_label": before["multi_label"]}
+        fixed |= {"ridge": before["ridge"]} if "ridge" in before else {}
+        fixed |= {"mean": posterior.mean(axis=0), "deviation": np.maximum(posterior.std(axis=0), 1e-6)}
+        init_key, _ = jax.random.split(key)
+        pairs = {"scale": jnp.log(8.0), "shift": jnp.float32(-3.0)}
+        params = {"layers": layers.init(init_key, begin.num_classes), "pairs": pairs}
+        opt_state = _optimizer(settings).init(params)
+        return State(jnp.zeros((), jnp.int32), params, opt_state, {"fixed": fixed, "posterior": posterior})
+
+    def step(state: State, batch: Batch, key: Array, *, num_steps: int, axis_name: str | None = None):
+        posterior, fixed = state.extra["posterior"], state.extra["fixed"]
+        size = min(settings.code_batch, posterior.shape[0])
+        row_key, draw_key = jax.random.split(key)
+        rows = jax.random.permutation(row_key, posterior.shape[0])[:size]
+        drawn = jax.random.bernoulli(draw_key, posterior[rows]).astype(jnp.float32)
+        everyone = parallel.pad_rows((rows, drawn, jnp.ones(size)), parallel.num_shards(axis_name))
+        mine, drawn, counts = parallel.local_rows(everyone, axis_name)
+        weights = counts[:, None] * (mine[:, None] != rows[None, :])
+        late = jnp.maximum(state.step - settings.pair_steps, 0) / max(num_steps - settings.pair_steps, 1)
+
+        def share_of_loss(params: dict) -> Array:
+            known = fixed | {"layers": params["layers"]}
+            beta = settings.steepness**late
+            query = jnp.tanh(beta * layers.logits(known, posterior[mine], "query"))
+            database = jnp.tanh(beta * layers.logits(known, posterior[rows], "database"))
+
+            def pair_loss(relevance: Relevance) -> Array:
+                theta = jnp.exp(params["pairs"]["scale"]) * (query @ database.T) / query.shape[1]
+                values = optax.sigmoid_binary_cross_entropy(theta + params["pairs"]["shift"], relevance.pairs)
+                return mean_over_pairs(values, weights, axis_name)
+
+            def ranking_loss(relevance: Relevance) -> Array:
+                found = soft_average_precision(query, database, weights, relevance.count)
+                return -jnp.sum(counts[:, None] * relevance.chances * found) / size
+
+            def loss(relevance: Relevance) -> Array:
+                return jax.lax.cond(
+                    state.step < settings.pair_steps, lambda: pair_loss(relevance), lambda: ranking_loss(relevance)
+                )
+
+            return jax.lax.cond(
+                fixed["multi_label"],
+                lambda: loss(label_set_relevance(drawn, posterior[rows])),
+                lambda: loss(class_relevance(posterior[mine], posterior[rows])),
+            )
+
+        value, gradient = jax.value_and_grad(share_of_loss)(parallel.vary(state.params, axis_name))
+        value, gradient = parallel.total((value, gradient), axis_name)
+        updates, opt_state = _optimizer(settings).update(gradient, state.opt_state, state.params)
+        return state.replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state), {"loss": value}
+
+    def finish(state: State) -> dict[str, Any]:
+        return {"params": state.extra["fixed"] | {"layers": state.params["layers"]}}
+
+    return Phase("code_layer", settings.num_steps, 0, init, step, finish=finish, needs_inputs=False)
+
+
+def _optimizer(settings: ERHSettings) -> optax.GradientTransformation:
+    steps = max(settings.num_steps, settings.warmup_steps + 1)
+    rate = optax.warmup_cosine_decay_schedule(0.0, settings.code_rate, settings.warmup_steps, steps)
+    return optax.adam(rate)
+
+
+def _make(given: Ingredients, two: bool) -> Method:
+    settings = given.settings
+    layers = _Layers(CodeLayer(given.num_bits, settings.hidden), two)
+
+    def phase_of(fold: int) -> Phase:
+        return for_classes(functools.cache(lambda num_classes: _posterior_phase(given, num_classes, fold)))
+
+    def logits_of(role: str) -> Callable[[Any, Array], Array]:
+        def logits(params: dict[str, Any], x: Array) -> Array:
+            class_logits = _class_logits(given.encoder, params["mean"].shape[0])
+            return layers.logits(params, class_posterior(params, x, class_logits), role)
+
+        return logits
+
+    phases = [_ridge_phase()] if settings.kernel_ridge else []
+    phases += [phase_of(fold) for fold in (*range(1, settings.num_folds + 1), 0)]
+    phases.append(_code_layer_phase(layers, settings))
+    return Method(tuple(phases), logits_of("query"), database_logits=logits_of("database") if two else None)
+
+
+@functools.lru_cache
+def make(given: Ingredients) -> Method:
+    """ERH for codes of one length."""
+    return _make(given, two=False)
+
+
+@functools.lru_cache
+def make_two(given: Ingredients) -> Method:
+    """ERH with one function for queries and one for the database."""
+    return _make(given, two=True)
