@@ -18,7 +18,7 @@ class Method(NamedTuple):
         "codes" uint8 ``[n, K]`` if training learnt the codes of its rows itself, which then stand for these rows in
         the database.
       logits: (params, normalised inputs float32 ``[B, ...]``) -> float32 ``[B, K]``; bit k is 1 iff logit k >= 0.
-      database_logits: the same for rows of the database, where they are coded by a function of their own; None where one
+      database_logits: the same for rows of the database, where these have a function of their own; None where one
         function codes both.
       shared_bits: whether bit k means the same whatever rows the last phase is trained on, as with target codes. Such
         a method can be cross-fitted; others hold out rows for the reward.

@@ -13,10 +13,11 @@ see the row: a row that they were fitted to would be surer than those of the dat
 1. `ridge`: kernel ridge regression of the features, whose leave-one-out scores are a closed form.
 2. `posterior_1` .. `posterior_F`: the encoder with a class output, each on the rows of all folds but one, and
    `posterior` on all rows. Features get Gaussian noise.
-3. `code_layer`: the mean of both logits at one temperature, a small network over the standardised posterior, and
-   h = tanh(beta f). At first pairs learn by -rho log sigmoid(a h_i . h_j + b) - (1 - rho) log(1 - sigmoid(...)), a and b
-   learnt, beta = 1; then the average precision of soft histograms under rho (`soft_ranking`) is maximised while beta
-   grows. Bit k is 1 iff f_k >= 0.
+3. `code_layer`: the logits of both are added with the weights of smallest log loss, and a small network over the
+   standardised posterior gives f; h = tanh(beta f). At first, with beta = 1, pairs learn by
+   -rho log sigmoid(a h_i . h_j + b) - (1 - rho) log(1 - sigmoid(a h_i . h_j + b)), a and b learnt too; then the
+   average precision of soft histograms under rho (`soft_ranking`) is maximised while beta grows. Bit k is 1 iff
+   f_k >= 0.
 
 With ``erh_two`` there are two code layers, from one start: one codes queries, the other the database. The distance is
 the same and search costs the same, but a doubtful query wants all rows that it may belong to, and a doubtful row of the
@@ -37,6 +38,7 @@ import optax
 import scipy.optimize
 
 from drlhash_jax import parallel
+from drlhash_jax.encoders.mlp import MLP
 from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts
 from drlhash_jax.methods.classes import for_classes
 from drlhash_jax.methods.kernel_ridge import (
@@ -68,9 +70,11 @@ class ERHSettings(Settings):
         "standard deviation of the noise on features while a classifier learns",
         least=0.0,
         most=100.0,
-        search=(0.4,),
     )
-    hidden: int = setting(256, "width of the code layer's hidden layer", least=1, most=100_000, search=(64,))
+    dropout: float = setting(
+        0.5, "share of hidden units that an mlp drops while it learns classes", least=0.0, most=0.99, search=(0.0,)
+    )
+    hidden: int = setting(256, "width of the code layer's hidden layer", least=1, most=100_000)
     num_steps: int = setting(1_000, "steps of the code layer", least=1, most=1_000_000)
     pair_steps: int = setting(150, "steps of them that learn pairs", least=0, most=1_000_000)
     code_batch: int = setting(500, "rows per step of the code layer", least=2, most=100_000)
@@ -168,6 +172,8 @@ def _posterior_phase(given: Ingredients, num_classes: int, fold: int) -> Phase:
     """
     settings = given.settings
     encoder = given.encoder.clone(num_outputs=num_classes)
+    if isinstance(encoder, MLP):
+        encoder = encoder.clone(dropout_rate=settings.dropout)
     apply = _class_logits(given.encoder, num_classes)
 
     def init_extra(key: Array, begin: Start) -> dict[str, Any]:

@@ -5,8 +5,8 @@ that d_ij lies between,
 
     w_ijb = max(0, 1 - |d_ij - b|),  c_ib = sum_j w_ijb,  r_ib = sum_j w_ijb rho_ij,      b = 0 .. K
 
-with rho_ij the probability that j is relevant to i, if i is what a hypothesis says. With C and R their sums over smaller b, the row in the middle of a
-bin stands behind C + c / 2 rows, R + r / 2 of them relevant, and
+with rho_ij the probability that j is relevant to i, if i is what a hypothesis says. With C and R their sums over
+smaller b, the row in the middle of a bin stands behind C + c / 2 rows, R + r / 2 of them relevant, and
 
     AP_i = sum_b r_ib (R_ib + r_ib / 2 + 1/2) / (C_ib + c_ib / 2 + 1/2) / sum_b r_ib.
 
