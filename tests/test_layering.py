@@ -20,8 +20,9 @@ ALLOWED = {
     "retrieval": {"types", "parallel", "codes"},
     "encoders": {"errors", "settings", "types"},
     "target_codes": {"settings", "types", "parallel"},
+    "posteriors": {"types"},
     "training": {"settings", "types", "parallel", "encoders"},
-    "methods": {"settings", "types", "parallel", "target_codes", "training"},
+    "methods": {"settings", "types", "parallel", "target_codes", "posteriors", "training"},
     "bit_selection": {"errors", "settings", "types", "parallel", "codes", "retrieval", "training"},
     "data": {"errors", "settings", "codes"},
     "weights": {"errors", "data"},
@@ -39,12 +40,22 @@ ALLOWED = {
     },
     "comparison": {
         *("errors", "files", "settings", "terminal", "codes", "retrieval", "encoders", "training", "methods"),
-        *("data", "config", "runs", "evaluation", "pipeline", "figures", "report"),
+        *("posteriors", "data", "config", "runs", "evaluation", "pipeline", "figures", "report"),
     },
     "commands": {"errors", "settings", "terminal", "bit_selection", "evaluation", "pipeline", "report", "comparison"},
     "main": {"commands"},
 }
-PURE = ("types", "parallel", "retrieval", "encoders", "target_codes", "training", "methods", "bit_selection")
+PURE = (
+    "types",
+    "parallel",
+    "retrieval",
+    "encoders",
+    "target_codes",
+    "posteriors",
+    "training",
+    "methods",
+    "bit_selection",
+)
 IMPURE_MODULES = {"absl", "ml_collections", "os", "pathlib", "json", "rich", "safetensors", "sklearn", "PIL", "io"}
 
 

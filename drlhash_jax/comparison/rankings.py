@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from drlhash_jax import data, retrieval, runs
-from drlhash_jax.methods.kernel_ridge import unit_rows
+from drlhash_jax.posteriors import unit_rows
 from drlhash_jax.runs.finished import read_finished_run, read_pool_codes, read_run_data
 from drlhash_jax.training import encode_logits
 

@@ -26,7 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from drlhash_jax.errors import UserError
-from drlhash_jax.methods.kernel_ridge import (
+from drlhash_jax.posteriors import (
     MOST_KERNEL_ROWS,
     fit_kernel_ridge,
     kernel_logits,
@@ -323,7 +323,7 @@ def fit_posterior_pq(rows: RivalRows, num_bytes: int, seed: int) -> Ranking:
 
 
 def fit_ridge(rows: RivalRows) -> Probe:
-    """Kernel ridge regression, see `methods.kernel_ridge`.
+    """Kernel ridge regression, see `posteriors.kernel_ridge`.
 
     Raises:
       UserError: too many rows for a kernel, or labels of one class.

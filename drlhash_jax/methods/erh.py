@@ -10,7 +10,8 @@ what a held-out classifier expects it to be: with its posterior p_i float32 ``[C
 and S~ = 2 rho - 1, of which the thesis's S is the case of certain labels. Posteriors come from classifiers that did not
 see the row: a row that they were fitted to would be surer than those of the database will ever be.
 
-1. `ridge`: kernel ridge regression of the features, whose leave-one-out scores are a closed form.
+1. `ridge`: kernel ridge regression of the features, whose leave-one-out scores are a closed form; images, and more
+   than 20,000 rows, go without.
 2. `posterior_1` .. `posterior_F`: the encoder with a class output, each on the rows of all folds but one, and
    `posterior` on all rows. Features get Gaussian noise.
 3. `code_layer`: the logits of both are added with the weights of smallest log loss, and a small network over the
@@ -27,7 +28,7 @@ Srebro, "The power of asymmetry in binary hashing", NIPS 2013.)
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -35,23 +36,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.optimize
 
 from drlhash_jax import parallel
-from drlhash_jax.encoders.mlp import MLP
-from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts
+from drlhash_jax.methods.base import Ingredients, Method
 from drlhash_jax.methods.classes import for_classes
-from drlhash_jax.methods.kernel_ridge import (
-    MOST_KERNEL_ROWS,
-    fit_kernel_ridge,
-    kernel_logits,
-    log_loss,
-    posterior_of,
-)
 from drlhash_jax.methods.linear import flat, flat_blocks
 from drlhash_jax.methods.pairs import mean_over_pairs
 from drlhash_jax.methods.posterior_hadamard import cross_entropy
 from drlhash_jax.methods.soft_ranking import soft_average_precision
+from drlhash_jax.posteriors import MOST_KERNEL_ROWS, fit_kernel_ridge, kernel_logits, posterior_of, stack_logits
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.training import Batch, Phase, Start, State, encode_logits, gradient_phase
 from drlhash_jax.types import Array
@@ -63,7 +56,9 @@ _FOLD_SEED = 0
 class ERHSettings(Settings):
     """Settings of expected relevance hashing."""
 
-    kernel_ridge: bool = setting(True, "whether kernel ridge regression of the features is one of the classifiers")
+    kernel_ridge: bool = setting(
+        True, "whether kernel ridge regression is one of the classifiers where rows are features, 20,000 at most"
+    )
     num_folds: int = setting(5, "F, folds of the training rows, each left out by one classifier", least=2, most=100)
     noise: float = setting(
         0.8,
@@ -85,17 +80,6 @@ class ERHSettings(Settings):
     steepness: float = setting(200.0, "beta at the end", least=1.0, most=1e9, search=(50.0, 1_000.0))
 
 
-def misfit(settings: ERHSettings, facts: TrainingFacts) -> str | None:
-    """Refuses kernel ridge regression of images, and of too many rows."""
-    if not settings.kernel_ridge:
-        return None
-    if facts.kind != "features":
-        return "kernel ridge regression is of features, these are images: set erh.kernel_ridge=False"
-    if facts.num_rows > MOST_KERNEL_ROWS:
-        return f"kernel ridge regression takes {MOST_KERNEL_ROWS} rows at most: set erh.kernel_ridge=False"
-    return None
-
-
 class CodeLayer(nn.Module):
     """A hidden layer with ReLU over standardised posteriors, and an output for each bit.
 
@@ -110,7 +94,8 @@ class CodeLayer(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Logits float32 ``[B, K]`` of float32 ``[B, C]``."""
-        return nn.Dense(self.num_bits)(nn.relu(nn.Dense(self.hidden)(x)))
+        x = nn.relu(nn.Dense(self.hidden, name="hidden_layer")(x))
+        return nn.Dense(self.num_bits, name="bits")(x)
 
 
 class Relevance(NamedTuple):
@@ -149,9 +134,14 @@ def _is_multi_label(begin: Start) -> np.ndarray:
 
 
 def _ridge_phase() -> Phase:
-    """Hands on "ridge", see `KernelRidge.params`, and "ridge_held_out" float32 ``[m, C]`` of the rows trained on."""
+    """Hands on "ridge", see `KernelRidge.params`, and "ridge_held_out" float32 ``[m, C]`` of the rows trained on.
+
+    Of images, and of more rows than a kernel may have, it hands on nothing.
+    """
 
     def init(key: Array, begin: Start) -> State:
+        if begin.spec.kind != "features" or len(begin.subset) > MOST_KERNEL_ROWS:
+            return State(jnp.zeros((), jnp.int32), {})
         rows = np.concatenate([np.asarray(block) for block in flat_blocks(begin)])
         ridge = fit_kernel_ridge(rows, np.asarray(begin.labels[begin.subset]), begin.num_classes)
         return State(jnp.zeros((), jnp.int32), {"ridge": ridge.params, "ridge_held_out": ridge.held_out})
@@ -172,7 +162,8 @@ def _posterior_phase(given: Ingredients, num_classes: int, fold: int) -> Phase:
     """
     settings = given.settings
     encoder = given.encoder.clone(num_outputs=num_classes)
-    if isinstance(encoder, MLP):
+    if hasattr(encoder, "hidden"):
+        # An MLP over features; encoders of images have a dropout of their own.
         encoder = encoder.clone(dropout_rate=settings.dropout)
     apply = _class_logits(given.encoder, num_classes)
 
@@ -216,19 +207,6 @@ def _class_logits(encoder: nn.Module, num_classes: int) -> Callable[[Any, Array]
     """Function of parameters and inputs: class logits; the same object for the same encoder."""
     module = encoder.clone(num_outputs=num_classes)
     return lambda params, x: module.apply({"params": params}, x, train=False)
-
-
-def stack_logits(logits: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
-    """Weights float32 ``[S]`` of classifiers at which the weighted sum of their logits has the smallest log loss.
-
-    Args:
-      logits: of each classifier, float32 ``[m, C]``, for rows that it did not see.
-      labels: class numbers ``[m]``, or multi-hot ``[m, C]``.
-    """
-    stacked = np.stack(logits).astype(np.float64)
-    loss = lambda weights: log_loss(posterior_of(np.tensordot(weights, stacked, 1), labels.ndim == 1), labels)
-    found = scipy.optimize.minimize(loss, np.full(len(logits), 1.0 / len(logits)), method="Nelder-Mead")
-    return found.x.astype(np.float32)
 
 
 def _posterior(logits: Array, multi_label: Array) -> Array:

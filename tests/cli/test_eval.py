@@ -309,6 +309,29 @@ def test_files_of_every_format_and_our_own_give_the_same_numbers(tmp_path):
         evaluate_files(files, tmp_path / "out", OPTIONS)
 
 
+def test_codes_of_two_functions_are_not_mixed_up(tmp_path):
+    query, database, *labels = make_data()
+    write_data(tmp_path)
+    for role, codes in (("query", query), ("database", database)):
+        save_codes(tmp_path / role, codes, role)
+    files = CodeFiles(
+        *(str(tmp_path / "query.npy"), "", str(tmp_path / "database.npy")),
+        *(f"{tmp_path / 'in.npz'}:{name}" for name in ("query_labels", "labels")),
+    )
+    found = evaluate_files(files, tmp_path / "right", OPTIONS)
+    assert found["map"] == evaluate_files(write_data(tmp_path), tmp_path / "plain", OPTIONS)["map"]
+    for wrong, words in (
+        (
+            files._replace(query_codes=files.database_codes),
+            "--query_codes=.*database.json says .* of the database side",
+        ),
+        (files._replace(database_codes=files.query_codes), "--database_codes=.*query.json says .* of the query side"),
+    ):
+        with pytest.raises(UserError, match=words):
+            evaluate_files(wrong, tmp_path / "wrong", OPTIONS)
+    assert not (tmp_path / "wrong").exists()
+
+
 def test_default_ranks_are_clipped_and_the_last_row_is_on_the_grid(tmp_path):
     got = evaluate_files(write_data(tmp_path), tmp_path / "out", Options())
     assert got["by_rank"]["rank"] == [1] and got["precision_recall_by_rank"]["rank"] == [1, 2, 5, 8]

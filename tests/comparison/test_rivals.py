@@ -106,47 +106,6 @@ def test_threads_of_faiss_do_not_matter():
     np.testing.assert_array_equal(*found)
 
 
-def test_leave_one_out_is_a_refit_without_the_row():
-    rng = np.random.default_rng(0)
-    x, targets = rng.normal(size=(25, 3)), rng.normal(size=(25, 2))
-    kernel, penalty = np.exp(-((x[:, None] - x[None]) ** 2).sum(axis=2)), 0.3
-    weights, scores = rivals.leave_one_out(kernel, targets, penalty)
-    np.testing.assert_allclose((kernel + penalty * np.eye(25)) @ weights, targets, atol=1e-12)
-    for row in range(25):
-        others = np.arange(25) != row
-        refit = np.linalg.solve(kernel[np.ix_(others, others)] + penalty * np.eye(24), targets[others])
-        np.testing.assert_allclose(scores[row], kernel[row, others] @ refit, atol=1e-10)
-
-
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_temperature_has_the_smallest_loss(multi_label):
-    rows = make_rows(multi_label)
-    prior, scores = np.array([0.1, 0.2, 0.3, 0.4]), np.random.default_rng(0).normal(size=(300, NUM_CLASSES))
-    scores[np.arange(300), np.arange(300) % NUM_CLASSES] += 2.0
-    temperature, loss = rivals._find_temperature(scores, prior, rows.labels)
-    others = [
-        rivals.log_loss(rivals.calibrated(scores, prior, each, not multi_label), rows.labels)
-        for each in np.exp(np.linspace(np.log(0.01), np.log(10), 400))
-    ]
-    assert 0.02 < temperature < 5 and loss <= min(others) + 1e-6
-
-
-def test_calibration_by_hand():
-    scores, prior = np.array([[0.5, -0.2, 0.1]]), np.array([0.5, 0.2, 0.3])
-    weights = prior * np.exp(scores[0] / 0.4)
-    np.testing.assert_allclose(rivals.calibrated(scores, prior, 0.4, True)[0], weights / weights.sum(), rtol=1e-6)
-    odds = prior / (1 - prior) * np.exp(scores[0] / 0.4)
-    np.testing.assert_allclose(rivals.calibrated(scores, prior, 0.4, False)[0], odds / (1 + odds), rtol=1e-6)
-
-
-def test_log_loss_by_a_loop():
-    p = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], np.float32)
-    assert rivals.log_loss(p, np.array([0, 2])) == pytest.approx(-(np.log(0.7) + np.log(0.4)) / 2)
-    several = np.array([[1, 1, 0], [0, 0, 0]], np.uint8)
-    by_label = [0.7, 0.2, 0.9, 0.7, 0.7, 0.6]
-    assert rivals.log_loss(p, several) == pytest.approx(-np.log(by_label).mean())
-
-
 @pytest.mark.parametrize("fit", [lambda rows: rivals.fit_logistic(rows, 0), rivals.fit_ridge])
 def test_posteriors_are_probabilities_and_held_out(fit):
     rows = make_rows(noise=1.5)
@@ -204,7 +163,7 @@ def test_messages(monkeypatch):
         for name in ("posterior", "ridge_posterior", "posterior_pq"):
             with pytest.raises(UserError, match="a class posterior needs training rows of two classes"):
                 RIVALS[name].fit(rows._replace(labels=labels), 2, 0)
-    monkeypatch.setattr(rivals, "_MOST_KERNEL_ROWS", 299)
+    monkeypatch.setattr(rivals, "MOST_KERNEL_ROWS", 299)
     with pytest.raises(UserError, match="ridge_posterior fits up to 299 training rows, here are 300"):
         RIVALS["ridge_posterior"].fit(rows, 0, 0)
     monkeypatch.setitem(sys.modules, "faiss", None)

@@ -61,8 +61,9 @@ def test_codes_are_those_of_the_method(method, spec, tmp_path):
     inputs = draw_inputs(spec, 9)
     model = load_model(tmp_path)
     expected = encode_codes(made.logits, params, inputs, spec)
-    np.testing.assert_array_equal(encode(model, inputs), expected)
-    np.testing.assert_array_equal(encode(model, inputs, bits=2, selector="ppo"), expected[:, [4, 1]])
+    role = "query" if made.database_logits else None
+    np.testing.assert_array_equal(encode(model, inputs, role=role), expected)
+    np.testing.assert_array_equal(encode(model, inputs, bits=2, selector="ppo", role=role), expected[:, [4, 1]])
     # Crops were dropped once: other pixels, silently where a method reads any size.
     if spec.kind == "images":
         sizeless = dataclasses.replace(spec, crop_size=None)
@@ -106,6 +107,19 @@ def test_inputs_of_another_kind(inputs, words, tmp_path):
     with pytest.raises(UserError) as caught:
         encode(load_model(tmp_path), inputs)
     assert words in str(caught.value)
+
+
+def test_two_functions_need_a_role(tmp_path):
+    made, params = save(tmp_path, "erh_two")
+    params["layers"]["database"] = jax.tree.map(lambda x: -x, params["layers"]["query"])
+    save(tmp_path, "erh_two", params=params)
+    model, inputs = load_model(tmp_path), draw_inputs(FEATURES, 9)
+    for role, logits in (("query", made.logits), ("database", made.database_logits)):
+        np.testing.assert_array_equal(encode(model, inputs, role=role), encode_codes(logits, params, inputs, FEATURES))
+    assert (encode(model, inputs, role="query") != encode(model, inputs, role="database")).any()
+    for role in (None, "queries"):
+        with pytest.raises(UserError, match=f"role={role}: this model codes queries and the database apart"):
+            encode(model, inputs, role=role)
 
 
 def test_selections_that_are_not_there(tmp_path):

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-import scipy.optimize
 import scipy.special
 
+from drlhash_jax.posteriors.calibration import find_temperature, label_targets
 from drlhash_jax.types import Array
 
 # b of exp(-b d^2 / median d^2) is searched at the first lambda, then the other lambdas at the best b.
@@ -43,39 +43,6 @@ class KernelRidge(NamedTuple):
 def unit_rows(x: np.ndarray) -> np.ndarray:
     """Rows of length 1: float32 ``[N, D]``; rows of zeros stay."""
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.float32(1e-12))
-
-
-def label_targets(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Multi-hot bool ``[n, C]`` of class numbers or multi-hot labels."""
-    return labels[:, None] == np.arange(num_classes) if labels.ndim == 1 else labels != 0
-
-
-def log_loss(posterior: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-likelihood of class numbers, or of each label: the smaller, the better the posterior."""
-    clipped = np.clip(posterior.astype(np.float64), 1e-12, 1.0 - 1e-12)
-    targets = label_targets(labels, posterior.shape[1])
-    if labels.ndim == 1:
-        return float(-np.log(clipped[targets]).mean())
-    return float(-np.where(targets, np.log(clipped), np.log1p(-clipped)).mean())
-
-
-def posterior_of(logits: np.ndarray, single: bool) -> np.ndarray:
-    """float32 ``[n, C]``: softmax of logits where every row has one label, sigmoid otherwise."""
-    found = scipy.special.softmax(logits, axis=1) if single else scipy.special.expit(logits)
-    return found.astype(np.float32)
-
-
-def find_temperature(scores: np.ndarray, prior: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """The temperature T from .01 to 10 at which scores / T + prior have the smallest log loss, and that loss.
-
-    Args:
-      scores: ``[n, C]``.
-      prior: ``[C]``.
-      labels: class numbers ``[n]``, or multi-hot ``[n, C]``.
-    """
-    loss = lambda log_t: log_loss(posterior_of(scores / np.exp(log_t) + prior, labels.ndim == 1), labels)
-    found = scipy.optimize.minimize_scalar(loss, bounds=(np.log(0.01), np.log(10.0)), method="bounded")
-    return float(np.exp(found.x)), float(found.fun)
 
 
 def leave_one_out(kernel: np.ndarray, targets: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
