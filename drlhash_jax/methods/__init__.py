@@ -37,12 +37,14 @@ METHODS: dict[str, MethodSpec] = {
         "this project's own: codes that rank well under held-out posteriors",
         erh.ERHSettings,
         section="erh",
+        misfit=erh.misfit,
     ),
     "erh_two": MethodSpec(
         erh.make_two,
         "the same with one function for queries and one for the database",
         erh.ERHSettings,
         section="erh",
+        misfit=erh.misfit,
     ),
     "lsh": MethodSpec(
         lsh.make,

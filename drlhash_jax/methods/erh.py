@@ -18,7 +18,7 @@ see the row: a row that they were fitted to would be surer than those of the dat
    standardised posterior gives f; h = tanh(beta f). At first, with beta = 1, pairs learn by
    -rho log sigmoid(a h_i . h_j + b) - (1 - rho) log(1 - sigmoid(a h_i . h_j + b)), a and b learnt too; then the
    average precision of soft histograms under rho (`soft_ranking`) is maximised while beta grows. Bit k is 1 iff
-   f_k >= 0.
+   f_k >= 0. With `erh.nested` both losses are means over codes cut off at these lengths.
 
 With ``erh_two`` there are two code layers, from one start: one codes queries, the other the database. The distance is
 the same and search costs the same, but a doubtful query wants all rows that it may belong to, and a doubtful row of the
@@ -38,7 +38,7 @@ import numpy as np
 import optax
 
 from drlhash_jax import parallel
-from drlhash_jax.methods.base import Ingredients, Method
+from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts
 from drlhash_jax.methods.classes import for_classes
 from drlhash_jax.methods.linear import flat, flat_blocks
 from drlhash_jax.methods.pairs import mean_over_pairs
@@ -77,7 +77,18 @@ class ERHSettings(Settings):
     warmup_steps: int = setting(
         20, "steps in which that rate is reached; it falls by a cosine after", least=0, most=10_000
     )
+    nested: tuple[int, ...] = setting(
+        (), "lengths at which the first bits are to be good codes too, besides all of them"
+    )
     steepness: float = setting(200.0, "beta at the end", least=1.0, most=1e9, search=(50.0, 1_000.0))
+
+
+def misfit(settings: ERHSettings, facts: TrainingFacts) -> str | None:
+    """Refuses lengths that are none."""
+    for length in settings.nested:
+        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+            return f"erh.nested={','.join(map(str, settings.nested))}: give lengths from 1, e.g. 8,16,32"
+    return None
 
 
 class CodeLayer(nn.Module):
@@ -246,6 +257,7 @@ class _Layers(NamedTuple):
 
 def _code_layer_phase(layers: _Layers, settings: ERHSettings) -> Phase:
     """Hands on all "params" of the method."""
+    lengths = sorted({length for length in settings.nested if length < layers.layer.num_bits} | {layers.layer.num_bits})
 
     def init(key: Array, begin: Start) -> State:
         before = begin.before
@@ -279,19 +291,19 @@ def _code_layer_phase(layers: _Layers, settings: ERHSettings) -> Phase:
             query = jnp.tanh(beta * layers.logits(known, posterior[mine], "query"))
             database = jnp.tanh(beta * layers.logits(known, posterior[rows], "database"))
 
-            def pair_loss(relevance: Relevance) -> Array:
-                theta = jnp.exp(params["pairs"]["scale"]) * (query @ database.T) / query.shape[1]
+            def pair_loss(relevance: Relevance, length: int) -> Array:
+                theta = jnp.exp(params["pairs"]["scale"]) * (query[:, :length] @ database[:, :length].T) / length
                 values = optax.sigmoid_binary_cross_entropy(theta + params["pairs"]["shift"], relevance.pairs)
                 return mean_over_pairs(values, weights, axis_name)
 
-            def ranking_loss(relevance: Relevance) -> Array:
-                found = soft_average_precision(query, database, weights, relevance.count)
+            def ranking_loss(relevance: Relevance, length: int) -> Array:
+                prefixes = query[:, :length], database[:, :length]
+                found = soft_average_precision(*prefixes, weights, relevance.count)
                 return -jnp.sum(counts[:, None] * relevance.chances * found) / size
 
             def loss(relevance: Relevance) -> Array:
-                return jax.lax.cond(
-                    state.step < settings.pair_steps, lambda: pair_loss(relevance), lambda: ranking_loss(relevance)
-                )
+                mean = lambda of: lambda: sum(of(relevance, length) for length in lengths) / len(lengths)
+                return jax.lax.cond(state.step < settings.pair_steps, mean(pair_loss), mean(ranking_loss))
 
             return jax.lax.cond(
                 fixed["multi_label"],

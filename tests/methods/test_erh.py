@@ -10,7 +10,7 @@ from method_toys import CHANGES, NUM_BITS, NUM_CLASSES, NUM_ROWS, TRAINING, fitt
 from test_soft_ranking import by_loop
 
 from drlhash_jax.encoders import fit_input_spec, make_encoder, prepare_inputs
-from drlhash_jax.methods import METHODS, Ingredients, erh
+from drlhash_jax.methods import METHODS, Ingredients, TrainingFacts, erh
 from drlhash_jax.posteriors import kernel_logits, log_loss, posterior_of, stack_logits
 from drlhash_jax.training import Batch, Start, fit, place_rows, run_phase
 
@@ -61,11 +61,12 @@ def test_weights_of_classifiers_have_the_smallest_loss():
     assert weights[0] > 1 and abs(weights[1]) < 0.3
 
 
-def code_layer_step(multi_label, two, late):
-    """A step of the code layer before or after pairs are learnt: loss, and what it is of the same rows by loops."""
+def code_layer_step(multi_label, two, late, nested=(), cut=5):
+    """A step of the code layer of 5 bits, cut off after some, while pairs are learnt or after: state, loss, key."""
     name, rng = "erh_two" if two else "erh", np.random.default_rng(3)
-    settings = METHODS[name].settings().replace(**CHANGES[name] | {"code_batch": 6})
+    settings = METHODS[name].settings().replace(**CHANGES[name] | {"code_batch": 6, "nested": nested})
     phase = erh._code_layer_phase(erh._Layers(erh.CodeLayer(5, 4), two), settings)
+    shorter = erh._code_layer_phase(erh._Layers(erh.CodeLayer(cut, 4), two), settings)
     labels = np.arange(6) % 3
     labels = np.eye(3, dtype=np.uint8)[labels] if multi_label else labels
     before = {"params": {}, "held_out": rng.normal(size=(6, 3)).astype(np.float32)}
@@ -75,7 +76,12 @@ def code_layer_step(multi_label, two, late):
         shifted = jax.tree.map(lambda x: x + 0.1, state.params["layers"]["database"])
         state = state.replace(params=state.params | {"layers": state.params["layers"] | {"database": shifted}})
     key = jax.random.key(9)
-    after, metrics = phase.step(state, Batch(None, None, None, None), key, num_steps=settings.num_steps)
+    if cut < 5:
+        in_last = lambda path: "bits" in [getattr(part, "key", None) for part in path]
+        of = lambda path, x: x[..., :cut] if in_last(path) else x
+        state = jax.tree_util.tree_map_with_path(of, state.replace(opt_state=None))
+        state = state.replace(opt_state=erh._optimizer(settings).init(state.params))
+    after, metrics = shorter.step(state, Batch(None, None, None, None), key, num_steps=settings.num_steps)
     return settings, state, after, float(metrics["loss"]), key
 
 
@@ -153,6 +159,26 @@ def test_without_kernel_ridge():
     assert [phase.name for phase in method.phases] == ["posterior_1", "posterior_2", "posterior", "code_layer"]
     params = fit(method.phases, place_rows(inputs, labels, fit_input_spec(inputs)), key_of)["params"]
     assert "ridge" not in params and params["weights"].shape == (1,)
+
+
+def test_nested_lengths_are_a_mean_over_prefixes():
+    """The loss of all lengths is the mean of what codes cut off at each would lose."""
+    found = {}
+    for late, nested in itertools.product((0, 45), ((), (2, 4), (2, 9), (5,))):
+        found[late, nested] = code_layer_step(False, True, late, nested=nested)[3]
+    for late in (0, 45):
+        alone = [code_layer_step(False, True, late, cut=length)[3] for length in (2, 4, 5)]
+        assert found[late, (2, 4)] == pytest.approx(np.mean(alone), rel=1e-5)
+        assert found[late, (2, 9)] == pytest.approx((alone[0] + alone[2]) / 2, rel=1e-5)
+        assert found[late, ()] == found[late, (5,)] == pytest.approx(alone[2], rel=1e-6)
+
+
+def test_lengths_that_are_none_are_refused():
+    settings, facts = METHODS["erh"].settings(), TrainingFacts(16, "features", (5,), 100, 4)
+    assert METHODS["erh"].misfit(settings.replace(nested=(8, 64)), facts) is None
+    for nested, shown in (((8, 0), "8,0"), ((8.5,), "8.5"), (("a",), "a")):
+        expected = f"erh.nested={shown}: give lengths from 1, e.g. 8,16,32"
+        assert METHODS["erh_two"].misfit(settings.replace(nested=nested), facts) == expected
 
 
 def test_two_functions_start_as_one_and_part():
