@@ -24,6 +24,13 @@ With ``erh_two`` there are two code layers, from one start: one codes queries, t
 the same and search costs the same, but a doubtful query wants all rows that it may belong to, and a doubtful row of the
 database should come late, which one function cannot both say. (Neyshabur, Yadollahpour, Makarychev, Salakhutdinov and
 Srebro, "The power of asymmetry in binary hashing", NIPS 2013.)
+
+Hyper-parameters are ours, chosen on held-out training rows of CIFAR-10 embeddings (C-54, seeds 0 to 3), where mAP is:
+16 bits of one function, beta 20 at the end .642, 400 .644, 1,000 with 256 instead of 64 hidden units .648; 48 bits of
+two functions, beta 20 .676, 50 .682, 200 .684. What codes lose to h is most of what can be won: beta 20 is not enough.
+Long codes want a smaller beta than short ones, and two functions a smaller one than one. Batches of 1,000, 2,000 steps,
+other rates and a second hidden layer won nothing; the logits of each classifier, or their roots, as further inputs of
+the layer lost. Drawing one class for each query instead of all of them costs .003 with two functions.
 """
 
 import dataclasses
@@ -61,10 +68,7 @@ class ERHSettings(Settings):
     )
     num_folds: int = setting(5, "F, folds of the training rows, each left out by one classifier", least=2, most=100)
     noise: float = setting(
-        0.8,
-        "standard deviation of the noise on features while a classifier learns",
-        least=0.0,
-        most=100.0,
+        0.8, "standard deviation of the noise on features while a classifier learns", least=0.0, most=100.0
     )
     dropout: float = setting(
         0.5, "share of hidden units that an mlp drops while it learns classes", least=0.0, most=0.99, search=(0.0,)
