@@ -48,6 +48,19 @@ def stack_logits(logits: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray
       labels: class numbers ``[m]``, or multi-hot ``[m, C]``.
     """
     stacked = np.stack(logits).astype(np.float64)
-    loss = lambda weights: log_loss(posterior_of(np.tensordot(weights, stacked, 1), labels.ndim == 1), labels)
-    found = scipy.optimize.minimize(loss, np.full(len(logits), 1.0 / len(logits)), method="Nelder-Mead")
+    targets, single = label_targets(labels, stacked.shape[2]), labels.ndim == 1
+
+    # In float64 and with its slope, so that equal logits up to rounding have equal weights up to rounding.
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        mixed = np.tensordot(weights, stacked, 1)
+        if single:
+            log_p = scipy.special.log_softmax(mixed, axis=1)
+            value, residual = -log_p[targets].mean(), (np.exp(log_p) - targets) / len(targets)
+        else:
+            value = np.mean(np.logaddexp(0.0, mixed) - targets * mixed)
+            residual = (scipy.special.expit(mixed) - targets) / targets.size
+        return value, np.einsum("mc,smc->s", residual, stacked)
+
+    start = np.full(len(logits), 1.0 / len(logits))
+    found = scipy.optimize.minimize(loss, start, jac=True, method="BFGS", options={"gtol": 1e-9})
     return found.x.astype(np.float32)

@@ -90,9 +90,10 @@ def layer(params, x):
     return hidden @ params["bits"]["kernel"] + params["bits"]["bias"]
 
 
-@pytest.mark.parametrize("late", [0, 45])
-@pytest.mark.parametrize("two", [False, True])
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize(
+    ("multi_label", "two", "late"),
+    [(False, False, 45), (False, True, 0), (False, True, 45), (True, True, 0), (True, True, 45)],
+)
 def test_the_loss_is_that_of_loops(multi_label, two, late):
     settings, state, _, loss, key = code_layer_step(multi_label, two, late)
     p = np.asarray(state.extra["posterior"], np.float64)
@@ -164,13 +165,12 @@ def test_without_kernel_ridge():
 def test_nested_lengths_are_a_mean_over_prefixes():
     """The loss of all lengths is the mean of what codes cut off at each would lose."""
     found = {}
-    for late, nested in itertools.product((0, 45), ((), (2, 4), (2, 9), (5,))):
+    for late, nested in itertools.product((0, 45), ((2, 4), (9,))):
         found[late, nested] = code_layer_step(False, True, late, nested=nested)[3]
     for late in (0, 45):
         alone = [code_layer_step(False, True, late, cut=length)[3] for length in (2, 4, 5)]
         assert found[late, (2, 4)] == pytest.approx(np.mean(alone), rel=1e-5)
-        assert found[late, (2, 9)] == pytest.approx((alone[0] + alone[2]) / 2, rel=1e-5)
-        assert found[late, ()] == found[late, (5,)] == pytest.approx(alone[2], rel=1e-6)
+        assert found[late, (9,)] == pytest.approx(alone[2], rel=1e-6)
 
 
 def test_lengths_that_are_none_are_refused():

@@ -10,6 +10,7 @@ from method_toys import (
     NUM_BITS,
     NUM_CLASSES,
     NUM_ROWS,
+    OF_THEIR_OWN,
     SPANNING,
     SPANNING_FIRST,
     TRAINING,
@@ -72,7 +73,7 @@ class Stops:
                 continue
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OF_THEIR_OWN)
 def test_stopped_anywhere_it_ends_in_the_same_bits(name):
     stops = Stops()
     assert_same(fitted(name, run_stage=stops.run_stage), fitted(name))
@@ -95,7 +96,7 @@ def test_one_device_is_the_plain_program(name, wrapper):
     assert_same(fitted(name, devices=find_devices(wrapper)), fitted(name))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OF_THEIR_OWN)
 def test_rows_that_are_left_out_do_not_matter(name):
     # A batch of 32 divides the rows, and so does the sample of ADSH.
     subset = np.flatnonzero(np.arange(NUM_ROWS) % 5 != 0)
