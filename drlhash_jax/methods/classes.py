@@ -1,9 +1,10 @@
 """What methods that learn classes share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from drlhash_jax.training import Batch, Phase, Start, State, weighted_mean
 from drlhash_jax.types import Array
@@ -27,6 +28,21 @@ def class_cross_entropy(scores: Array, labels: Array, weights: Array, axis_name:
     """
     wanted = labels / jnp.maximum(jnp.sum(labels, axis=1, keepdims=True), 1.0)
     return weighted_mean(-jnp.sum(wanted * jax.nn.log_softmax(scores), axis=1), weights, axis_name)
+
+
+def cross_entropy(scores: Array, batch: Batch, extra: Mapping[str, Array], axis_name: str | None) -> Array:
+    """This device's share of the loss of class scores float32 ``[B, C]``, whose minimum is the posterior.
+
+    Softmax cross-entropy, or where extra["multi_label"], a bool scalar, is true the mean of the labels' sigmoid ones.
+    """
+    softmax = optax.softmax_cross_entropy(scores, batch.labels)
+    sigmoid = jnp.mean(optax.sigmoid_binary_cross_entropy(scores, batch.labels), axis=1)
+    return weighted_mean(jnp.where(extra["multi_label"], sigmoid, softmax), batch.weights, axis_name)
+
+
+def posterior_of_scores(scores: Array, multi_label: Array) -> Array:
+    """float32 ``[B, C]``: sigmoid of class scores if multi_label, a bool scalar, is true, else softmax."""
+    return jnp.where(multi_label, jax.nn.sigmoid(scores), jax.nn.softmax(scores))
 
 
 def for_classes(make_phase: Callable[[int], Phase]) -> Phase:

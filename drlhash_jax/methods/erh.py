@@ -45,11 +45,10 @@ import numpy as np
 import optax
 
 from drlhash_jax import parallel
-from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts
-from drlhash_jax.methods.classes import for_classes
+from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts, encoder_logits
+from drlhash_jax.methods.classes import cross_entropy, for_classes, posterior_of_scores
 from drlhash_jax.methods.linear import flat, flat_blocks
 from drlhash_jax.methods.pairs import mean_over_pairs
-from drlhash_jax.methods.posterior_hadamard import cross_entropy
 from drlhash_jax.methods.soft_ranking import soft_average_precision
 from drlhash_jax.posteriors import MOST_KERNEL_ROWS, fit_kernel_ridge, kernel_logits, posterior_of, stack_logits
 from drlhash_jax.settings import Settings, setting
@@ -144,10 +143,6 @@ def label_set_relevance(drawn: Array, database: Array) -> Relevance:
     return Relevance(count, jnp.ones_like(drawn[:, :1]), shared)
 
 
-def _is_multi_label(begin: Start) -> np.ndarray:
-    return np.asarray(begin.labels.ndim == 2)
-
-
 def _ridge_phase() -> Phase:
     """Hands on "ridge", see `KernelRidge.params`, and "ridge_held_out" float32 ``[m, C]`` of the rows trained on.
 
@@ -165,7 +160,10 @@ def _ridge_phase() -> Phase:
 
 
 def folds_of(num_rows: int, num_folds: int) -> np.ndarray:
-    """A fold for each row, int ``[m]``: always the same, random, and of sizes that differ by at most one."""
+    """A fold for each row, int ``[m]``: always the same, random, and of sizes that differ by at most one.
+
+    NumPy's, and no `assign_folds`, since rows are sampled in a traced program, where the folds must be constants.
+    """
     return np.random.default_rng(_FOLD_SEED).permutation(num_rows) % num_folds
 
 
@@ -183,7 +181,7 @@ def _posterior_phase(given: Ingredients, num_classes: int, fold: int) -> Phase:
     apply = _class_logits(given.encoder, num_classes)
 
     def init_extra(key: Array, begin: Start) -> dict[str, Any]:
-        handed_on = dict(begin.before or {}) | {"multi_label": _is_multi_label(begin)}
+        handed_on = dict(begin.before or {}) | {"multi_label": np.asarray(begin.labels.ndim == 2)}
         shape = len(begin.subset), begin.num_classes
         params, held_out = handed_on.pop("params", None), handed_on.pop("held_out", np.zeros(shape, np.float32))
         if params is not None:
@@ -220,12 +218,7 @@ def _posterior_phase(given: Ingredients, num_classes: int, fold: int) -> Phase:
 @functools.cache
 def _class_logits(encoder: nn.Module, num_classes: int) -> Callable[[Any, Array], Array]:
     """Function of parameters and inputs: class logits; the same object for the same encoder."""
-    module = encoder.clone(num_outputs=num_classes)
-    return lambda params, x: module.apply({"params": params}, x, train=False)
-
-
-def _posterior(logits: Array, multi_label: Array) -> Array:
-    return jnp.where(multi_label, jax.nn.sigmoid(logits), jax.nn.softmax(logits))
+    return encoder_logits(encoder.clone(num_outputs=num_classes))
 
 
 def class_posterior(params: Mapping[str, Any], x: Array, class_logits: Callable[[Any, Array], Array]) -> Array:
@@ -233,7 +226,8 @@ def class_posterior(params: Mapping[str, Any], x: Array, class_logits: Callable[
     logits = [class_logits(params["encoder"], x)]
     if "ridge" in params:
         logits.append(kernel_logits(params["ridge"], flat(x)))
-    return _posterior(sum(w * each for w, each in zip(params["weights"], logits)), params["multi_label"])
+    mixed = sum(w * each for w, each in zip(params["weights"], logits))
+    return posterior_of_scores(mixed, params["multi_label"])
 
 
 class _Layers(NamedTuple):

@@ -24,16 +24,14 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts
-from drlhash_jax.methods.classes import for_classes
+from drlhash_jax.methods.classes import cross_entropy, for_classes, posterior_of_scores
 from drlhash_jax.methods.csq import hash_centres
 from drlhash_jax.settings import Settings
-from drlhash_jax.training import Batch, Phase, Start, State, gradient_phase, multi_hot, weighted_mean
+from drlhash_jax.training import Phase, Start, State, gradient_phase, multi_hot
 from drlhash_jax.types import Array
 
 
@@ -61,16 +59,9 @@ def _signs_phase(num_bits: int) -> Phase:
     return Phase("signs", 0, 0, init, finish=lambda state: state.params, needs_inputs=False)
 
 
-def cross_entropy(scores: Array, batch: Batch, projection: Mapping[str, Array], axis_name: str | None) -> Array:
-    """This device's share of the loss of class scores float32 ``[B, C]``."""
-    softmax = optax.softmax_cross_entropy(scores, batch.labels)
-    sigmoid = jnp.mean(optax.sigmoid_binary_cross_entropy(scores, batch.labels), axis=1)
-    return weighted_mean(jnp.where(projection["multi_label"], sigmoid, softmax), batch.weights, axis_name)
-
-
 def project(scores: Array, projection: Mapping[str, Array]) -> Array:
     """(p - f) H, float32 ``[B, K]``, of class scores ``[B, C]``."""
-    posterior = jnp.where(projection["multi_label"], jax.nn.sigmoid(scores), jax.nn.softmax(scores))
+    posterior = posterior_of_scores(scores, projection["multi_label"])
     return (posterior - projection["frequency"][None, :]) @ projection["signs"].astype(jnp.float32)
 
 

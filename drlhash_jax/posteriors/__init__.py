@@ -1,9 +1,8 @@
 """Class posteriors of features from labels: kernel ridge regression, temperature, and mixtures of classifiers."""
 
-from drlhash_jax.posteriors.calibration import find_temperature, log_loss, posterior_of, stack_logits
+from drlhash_jax.posteriors.calibration import log_loss, posterior_of, stack_logits
 from drlhash_jax.posteriors.kernel_ridge import (
     MOST_KERNEL_ROWS,
-    KernelRidge,
     fit_kernel_ridge,
     kernel_logits,
     unit_rows,
@@ -11,8 +10,6 @@ from drlhash_jax.posteriors.kernel_ridge import (
 
 __all__ = [
     "MOST_KERNEL_ROWS",
-    "KernelRidge",
-    "find_temperature",
     "fit_kernel_ridge",
     "kernel_logits",
     "log_loss",

@@ -5,13 +5,13 @@ import pytest
 import scipy.special
 
 from drlhash_jax.posteriors import (
-    find_temperature,
     fit_kernel_ridge,
     kernel_logits,
     kernel_ridge,
     log_loss,
     posterior_of,
 )
+from drlhash_jax.posteriors.calibration import find_temperature
 from drlhash_jax.posteriors.kernel_ridge import leave_one_out
 
 
