@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from drlhash_jax.bit_selection import SELECTORS, PPOSettings, RewardSettings
+from drlhash_jax.bit_selection import SELECTORS, USUAL_SELECTORS, PPOSettings, RewardSettings, SearchSettings
 from drlhash_jax.codes import count_unlabelled
 from drlhash_jax.data import SOURCES, DataSettings, ProtocolSettings
 from drlhash_jax.encoders import ENCODERS, EncoderSettings, hashable_options
@@ -43,7 +43,7 @@ class RunSettings(Settings):
         60.0, "between two saved states of a stage that is under way", least=0.0, most=1e9
     )
     train_direct: bool = setting(True, "also train an encoder at each length, to compare selection with")
-    selectors: tuple[str, ...] = setting(tuple(SELECTORS), "ways to choose bits")
+    selectors: tuple[str, ...] = setting(USUAL_SELECTORS, "ways to choose bits")
     random_draws: int = setting(
         10, "subsets behind the mean and standard deviation of selector random", least=1, most=100_000
     )
@@ -67,6 +67,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "training": TrainingSettings,
     "reward": RewardSettings,
     "ppo": PPOSettings,
+    "search": SearchSettings,
 }
 
 
@@ -81,6 +82,7 @@ class RunConfig(NamedTuple):
       training: TrainingSettings.
       reward: RewardSettings.
       ppo: PPOSettings.
+      search: SearchSettings.
     """
 
     run: RunSettings
@@ -90,6 +92,7 @@ class RunConfig(NamedTuple):
     training: TrainingSettings
     reward: RewardSettings
     ppo: PPOSettings
+    search: SearchSettings
 
     def make_method(self, num_bits: int) -> Method:
         """The run's method for codes of one length; equal settings give the same object."""
@@ -136,6 +139,7 @@ def thesis_config() -> ml_collections.ConfigDict:
     config.reward.num_folds = 2
     config.reward.num_queries = 1000
     config.ppo.discount = 0.99
+    config.ppo.hidden = (256, 256)
     return config
 
 
@@ -159,19 +163,19 @@ def load(config: Mapping[str, Any] | ml_collections.ConfigDict) -> RunConfig:
         what would be right.
     """
     values = plain_config(config)
-    of_methods = {spec.section for spec in METHODS.values()} - {""}
-    if missing := [name for name in SECTIONS if name and name not in of_methods and name not in values]:
+    # Configurations of older runs and models do not have the sections of newer methods and searches.
+    newer = {spec.section for spec in METHODS.values()} - {""} | {"search"}
+    if missing := [name for name in SECTIONS if name and name not in newer and name not in values]:
         hint = "it is one of the command compare" if "compare" in values else "start from config.default_config()"
         raise UserError(f"the configuration has no section {missing[0]}: {hint}")
     values["encoder"] = values["encoder"] | {"options": hashable_options(values["encoder"]["options"])}
     found = {}
     for name, settings in SECTIONS.items():
-        # Configurations of older runs and models do not have the sections of newer methods.
-        given = values if not name else values.get(name, {}) if name in of_methods else values[name]
+        given = values if not name else values.get(name, {}) if name in newer else values[name]
         found[name] = settings.from_config(given, f"{name}." if name else "")
     run = found[""]
     method = found.get(METHODS[run.method].section, Settings())
-    parts = (found[name] for name in ("encoder", "training", "reward", "ppo"))
+    parts = (found[name] for name in ("encoder", "training", "reward", "ppo", "search"))
     loaded = RunConfig(run, found["data"], method, *parts)
     _check_together(loaded)
     return loaded
@@ -243,7 +247,7 @@ def check_against_devices(config: RunConfig, num_devices: int) -> None:
     run, batch_size = config.run, config.training.batch_size
     if run.last_stage != "target_codes" and METHODS[run.method].trains_encoder and batch_size % num_devices:
         raise UserError(f"training.batch_size={batch_size}: must be a multiple of {num_devices} devices")
-    if run.last_stage != "selection" or "ppo" not in run.selectors:
+    if run.last_stage != "selection" or not any(SELECTORS[name].num_steps for name in run.selectors):
         return
     num_envs, num_minibatches = config.ppo.num_envs, config.ppo.num_minibatches
     if num_envs % num_devices:

@@ -51,8 +51,10 @@ class BitSelection(NamedTuple):
       order: int32 ``[p]``, pool positions in the order of choice.
       reward: float32 scalar, the reward of the set.
       num_evaluations: number of rewards computed to find it.
+      found_by: how a search that learns came by it, in words; empty for others.
     """
 
     order: Array
     reward: Array
     num_evaluations: int
+    found_by: str = ""

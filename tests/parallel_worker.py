@@ -17,7 +17,7 @@ from trainings import code_batch, code_state, encoder_phase
 
 from drlhash_jax import codes as codes_room
 from drlhash_jax import encoders, parallel, retrieval, target_codes, training
-from drlhash_jax.bit_selection import EnvParams, PPOSettings, init_state, ppo
+from drlhash_jax.bit_selection import EnvParams, PPOSettings, init_state, learning, ppo
 from drlhash_jax.bit_selection.actor_critic import ActorCritic
 from drlhash_jax.training import gradient as gradient_room
 from drlhash_jax.training.augment import random_views
@@ -26,8 +26,8 @@ from drlhash_jax.training.run_phase import Sizes, take_steps
 
 NUM_ROWS, NUM_BITS, NUM_CLASSES = 101, 6, 5  # 101 rows leave filling on 2 and on 4 devices
 NUM_SELECTED = 3
-SETTINGS = PPOSettings(num_updates=4, num_envs=8, num_epochs=2, num_minibatches=2, target_kl=1e9)
-NETWORK = ActorCritic(NUM_BITS)
+SETTINGS = PPOSettings(num_updates=4, num_envs=8, num_epochs=2, num_minibatches=2, target_kl=1e9, population=3)
+NETWORK = ActorCritic(NUM_BITS, SETTINGS.hidden)
 SGD = training.TrainingSettings(optimizer="sgd", learning_rate=0.5, head_learning_rate=0.5)
 ENCODER = encoders.make_encoder("mlp", NUM_BITS, hidden=(8,))
 
@@ -154,7 +154,7 @@ def images(arrays, *, axis_name):
 def stage_3(arrays, axis_name):
     """Episodes, raw gradient of a minibatch, a step of SGD on it, and a whole update."""
     env, state = arrays["env"], arrays["ppo_state"]
-    episodes = ppo.rollout(jax.random.key(5), state.params, env, NUM_SELECTED, SETTINGS.num_envs, axis_name)
+    episodes = ppo.rollout(jax.random.key(5), NETWORK, state.params, env, NUM_SELECTED, SETTINGS.num_envs, axis_name)
     advantages, returns = ppo.advantages_and_returns(episodes, episodes.rewards, SETTINGS)
     batches = ppo._minibatches(jax.random.key(6), episodes, advantages, returns, 2, axis_name)
     batch = jax.tree.map(lambda x: x[0], batches)
@@ -165,7 +165,11 @@ def stage_3(arrays, axis_name):
     _, metrics = ppo.update(
         jax.random.key(7), state, env, num_selected=NUM_SELECTED, settings=SETTINGS, axis_name=axis_name
     )
+    members = jax.tree.map(lambda x: jnp.stack([x, x, x]), state)
+    static = {"num_selected": NUM_SELECTED, "num_updates": 1, "num_members": 2, "settings": SETTINGS}
+    members, _ = learning.population_updates(jax.random.key(8), members, env, **static, axis_name=axis_name)
     return {
+        "population rewards": (members.best_reward, members.last_mean),
         "episodes actions": episodes.actions,
         "episodes rewards": episodes.rewards,
         "stage 3 losses": aux,

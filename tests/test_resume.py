@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from trainings import fit_encoder, infer_target_codes
 
-from drlhash_jax.bit_selection import EnvParams, PPOSettings, select_ppo
+from drlhash_jax.bit_selection import EnvParams, PPOSettings
+from drlhash_jax.bit_selection.learning import select_by_population, select_ppo
 from drlhash_jax.codes import pack_distinct
 from drlhash_jax.encoders import fit_input_spec, make_encoder
 from drlhash_jax.errors import RunStoppedError
@@ -128,6 +129,17 @@ def test_stopped_anywhere_the_selection_is_the_same():
     np.testing.assert_array_equal(whole.order, stopped.order)
     assert float(whole.reward) == float(stopped.reward)
     assert rewards["whole"] == rewards["stopped"] and len(rewards["whole"]) == 14
+
+
+def test_stopped_anywhere_a_population_is_the_same():
+    settings = PPO.replace(population=5, num_updates=4)
+    select = lambda **more: select_by_population(jax.random.key(0), environment(), 3, settings, **more)
+    whole = select()
+    stopped, positions = run_with_stops(lambda checkpoint: select(checkpoint=checkpoint))
+    # Rounds of 5 members and of 1.
+    assert positions == [2, 4]
+    np.testing.assert_array_equal(whole.order, stopped.order)
+    assert float(whole.reward) == float(stopped.reward) and whole.found_by == stopped.found_by
 
 
 def test_a_ppo_loss_that_is_no_number_is_not_saved():

@@ -33,7 +33,7 @@ class ActorCritic(nn.Module):
     """
 
     pool_bits: int
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[int, ...]
 
     @nn.compact
     def __call__(self, selected: Array) -> PolicyValue:

@@ -15,7 +15,8 @@ from flax import struct
 
 from drlhash_jax import parallel
 from drlhash_jax.bit_selection.actor_critic import ActorCritic, masked_policy
-from drlhash_jax.bit_selection.environment import EnvParams, mask_of, reset, step, subset_reward
+from drlhash_jax.bit_selection.environment import EnvParams, prefix_rewards, reset
+from drlhash_jax.bit_selection.episodes import Episodes, mode_order, rollout
 from drlhash_jax.bit_selection.returns import generalized_advantage
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.types import Array
@@ -25,6 +26,7 @@ from drlhash_jax.types import Array
 class PPOSettings(Settings):
     """Settings of the PPO selector."""
 
+    hidden: tuple[int, ...] = setting((64,), "widths of the hidden layers of the policy, and of the critic")
     num_updates: int = setting(188, "policy updates; one costs num_envs + 1 rewards", least=1, most=1_000_000)
     num_envs: int = setting(16, "E, episodes per update, on all devices together", least=1, most=65_536)
     num_epochs: int = setting(8, "passes over the episodes of an update", least=1, most=1_000)
@@ -41,24 +43,7 @@ class PPOSettings(Settings):
     value_cost: float = setting(0.5, "weight of the value loss", least=0.0, most=1e3)
     target_kl: float = setting(0.1, "KL from the old policy that ends an update's passes", least=0.0, most=1e9)
     max_gradient_norm: float = setting(0.5, "norm to which gradients are clipped", least=1e-6, most=1e9)
-
-
-class Episodes(NamedTuple):
-    """One episode of each environment.
-
-    Attributes:
-      selected: bool ``[T, E, k]``, masks before each step.
-      actions: int32 ``[T, E]``.
-      log_probs: float32 ``[T, E]`` under the policy that acted.
-      values: float32 ``[T, E]``.
-      rewards: float32 ``[E]``, paid at the last step.
-    """
-
-    selected: Array
-    actions: Array
-    log_probs: Array
-    values: Array
-    rewards: Array
+    population: int = setting(16, "trainings that selector population begins with", least=1, most=65_536)
 
 
 class Minibatch(NamedTuple):
@@ -103,7 +88,7 @@ class UpdateMetrics(NamedTuple):
     """What one update reports; float32 scalars, ``[U]`` when scanned.
 
     Attributes:
-      mean_reward: over the episodes of the update.
+      mean_reward: over the episodes of the update; a reward here is what a whole episode is paid.
       max_reward: the best of them.
       mode_reward: of the most probable episode after the update.
       best_reward: the best of all rewards so far.
@@ -131,20 +116,28 @@ class PPOState:
       update: int32 scalar, updates done.
       params: of the actor-critic.
       opt_state: of the optimiser.
-      reward_mean: float32 scalar, of the first update's episodes.
-      reward_std: float32 scalar, of the same episodes. Rewards of random subsets differ in the second decimal, so the
-        critic learns them as standard scores; in the raw unit its gradients would drown.
+      rates: Rates of the first update; those of a member of a population are its own.
+      reward_mean: float32 ``[T]``, what the first update's episodes were paid after each step, on average.
+      reward_std: float32 scalar, deviation of the whole reward of the same episodes. Rewards of random subsets differ
+        in the second decimal, so the critic learns them as standard scores; in the raw unit its gradients would drown.
+      last_mean: float32 scalar, mean reward of the last update's episodes.
       best_reward: float32 scalar, best reward of any episode, sampled or most probable.
       best_order: int32 ``[p]``, its actions.
+      best_update: int32 scalar, the update in which it was played.
+      best_is_mode: bool scalar, whether it was the most probable one.
     """
 
     update: Array
     params: dict
     opt_state: tuple
+    rates: Rates
     reward_mean: Array
     reward_std: Array
+    last_mean: Array
     best_reward: Array
     best_order: Array
+    best_update: Array
+    best_is_mode: Array
 
 
 def _optimizer(settings: PPOSettings) -> optax.GradientTransformation:
@@ -152,90 +145,41 @@ def _optimizer(settings: PPOSettings) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(settings.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
 
 
-def rates_of(update: Array, settings: PPOSettings) -> Rates:
-    """Rates of update u = 0 .. U - 1: the share 1 - u/U of their settings.
+def rates_of(state: PPOState, num_updates: int) -> Rates:
+    """Rates of update u = 0 .. U - 1: the share 1 - u/U of those of the first.
 
     By the number of the update, not by that of the optimiser's steps: those are fewer where `target_kl` ends the passes
     early, and a schedule over all that could have been would stop far above 0.
 
     Args:
-      update: int32 scalar, u.
-      settings: PPOSettings.
+      state: PPOState before update u.
+      num_updates: U.
 
     Returns:
       Rates.
     """
-    remaining = 1.0 - update / settings.num_updates
-    return Rates(settings.learning_rate * remaining, settings.entropy_cost * remaining)
+    remaining = 1.0 - state.update / num_updates
+    return jax.tree.map(lambda first: first * remaining, state.rates)
+
+
+def _network(env: EnvParams, settings: PPOSettings) -> ActorCritic:
+    return ActorCritic(env.pool_bits, settings.hidden)
 
 
 def init_state(key: Array, env: EnvParams, num_selected: int, settings: PPOSettings) -> PPOState:
     """The state before the first update; the key is consumed."""
-    network = ActorCritic(env.pool_bits)
     _, first = reset(env, num_selected=num_selected)
-    params = network.init(key, first.observation)["params"]
-    return PPOState(
-        update=jnp.zeros((), jnp.int32),
-        params=params,
-        opt_state=_optimizer(settings).init(params),
-        reward_mean=jnp.zeros(()),
-        reward_std=jnp.ones(()),
-        best_reward=jnp.full((), -jnp.inf, jnp.float32),
-        best_order=jnp.zeros(num_selected, jnp.int32),
-    )
-
-
-def rollout(
-    key: Array, params: dict, env: EnvParams, num_selected: int, num_envs: int, axis_name: str | None = None
-) -> Episodes:
-    """Plays one episode in each environment with actions sampled from the policy.
-
-    Each device plays its share of the environments; an episode does not depend on the number of devices.
-
-    Args:
-      key: PRNG key, consumed.
-      params: of the actor-critic.
-      env: EnvParams.
-      num_selected: p.
-      num_envs: E, on all devices together; a multiple of their number.
-      axis_name: axis of the devices; None for one.
-
-    Returns:
-      Episodes of all environments, on every device.
-    """
-    network = ActorCritic(env.pool_bits)
-    start = reset(env, num_selected=num_selected)
-    start = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), start)
-    step_all = jax.vmap(functools.partial(step, env, num_selected=num_selected))
-
-    def play(carry, step_key):
-        states, seen = carry
-        logits, values = network.apply({"params": params}, seen.observation)
-        policy = masked_policy(logits, seen.action_mask)
-        # What policy.sample does, with noise drawn for all environments: each has its own whatever the device count.
-        noise = parallel.local_rows(jax.random.gumbel(step_key, (num_envs, env.pool_bits)), axis_name)
-        actions = jnp.argmax(policy.logits + noise, axis=-1).astype(jnp.int32)
-        states, after = step_all(states, actions)
-        return (states, after), (seen.observation, actions, policy.log_prob(actions), values)
-
-    keys = jax.random.split(key, num_selected)
-    (_, last), steps = jax.lax.scan(play, parallel.local_rows(start, axis_name), keys)
-    # All episodes have p steps and end together, so the last step has the reward of each.
-    return Episodes(*parallel.gather_rows(steps, axis_name, axis=1), parallel.gather_rows(last.reward, axis_name))
-
-
-def mode_order(params: dict, env: EnvParams, num_selected: int) -> Array:
-    """The policy's most probable action at every step: int32 ``[p]``."""
-    network = ActorCritic(env.pool_bits)
-
-    def play(carry, _):
-        state, seen = carry
-        logits = network.apply({"params": params}, seen.observation).logits
-        action = masked_policy(logits, seen.action_mask).mode()
-        return step(env, state, action, num_selected=num_selected), action
-
-    _, order = jax.lax.scan(play, reset(env, num_selected=num_selected), length=num_selected)
-    return order
+    params = _network(env, settings).init(key, first.observation)["params"]
+    learning = {"params": params, "opt_state": _optimizer(settings).init(params)}
+    rates = Rates(jnp.float32(settings.learning_rate), jnp.float32(settings.entropy_cost))
+    unit = {"reward_mean": jnp.zeros(num_selected), "reward_std": jnp.ones(()), "last_mean": jnp.zeros(())}
+    best = {
+        "best_reward": jnp.full((), -jnp.inf, jnp.float32),
+        "best_order": jnp.zeros(num_selected, jnp.int32),
+        "best_update": jnp.zeros((), jnp.int32),
+        "best_is_mode": jnp.zeros((), bool),
+    }
+    return PPOState(update=jnp.zeros((), jnp.int32), rates=rates, **learning, **unit, **best)
 
 
 def advantages_and_returns(episodes: Episodes, scores: Array, settings: PPOSettings) -> tuple[Array, Array]:
@@ -243,7 +187,7 @@ def advantages_and_returns(episodes: Episodes, scores: Array, settings: PPOSetti
 
     Args:
       episodes: Episodes.
-      scores: float32 ``[E]``, the episodes' rewards in the unit of the critic.
+      scores: float32 ``[T, E]``, the episodes' rewards in the unit of the critic.
       settings: PPOSettings.
 
     Returns:
@@ -253,11 +197,10 @@ def advantages_and_returns(episodes: Episodes, scores: Array, settings: PPOSetti
     last = jnp.arange(num_steps) == num_steps - 1
     discount_t = jnp.where(last, 0.0, settings.discount)
 
-    def one(values, reward):
-        after = jnp.append(values[1:], 0.0)
-        return generalized_advantage(jnp.where(last, reward, 0.0), discount_t, values, after, settings.gae_lambda)
+    def one(values, r_t):
+        return generalized_advantage(r_t, discount_t, values, jnp.append(values[1:], 0.0), settings.gae_lambda)
 
-    advantages = jax.vmap(one, in_axes=(1, 0), out_axes=1)(episodes.values, scores)
+    advantages = jax.vmap(one, in_axes=1, out_axes=1)(episodes.values, scores)
     return advantages, advantages + episodes.values
 
 
@@ -354,6 +297,7 @@ def _learn(
     advantages: Array,
     returns: Array,
     *,
+    network: ActorCritic,
     rates: Rates,
     settings: PPOSettings,
     axis_name: str | None,
@@ -363,7 +307,7 @@ def _learn(
     Once the KL of a minibatch, mean over all devices, exceeds the limit, nothing changes any more.
     """
     optimizer = _optimizer(settings)
-    static = {"network": ActorCritic(episodes.selected.shape[-1]), "settings": settings, "axis_name": axis_name}
+    static = {"network": network, "settings": settings, "axis_name": axis_name}
 
     def learn(carry, batch):
         params, opt_state, stopped, last = carry
@@ -386,12 +330,25 @@ def _learn(
 
 
 def _reward_unit(state: PPOState, rewards: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of the first update's rewards, from which all later ones are measured."""
+    """Mean ``[T]`` and deviation of the first update's rewards ``[T, E]``, from which all later ones are measured."""
     first = state.update == 0
-    mean = jnp.where(first, jnp.mean(rewards), state.reward_mean)
+    mean = jnp.where(first, jnp.mean(rewards, axis=1), state.reward_mean)
     # One environment has no spread: a hundredth of the reward stands in for it.
-    spread = jnp.maximum(jnp.std(rewards), 0.01 * jnp.abs(mean) + 1e-6)
+    spread = jnp.maximum(jnp.std(jnp.sum(rewards, axis=0)), 0.01 * jnp.abs(jnp.sum(mean)) + 1e-6)
     return mean, jnp.where(first, spread, state.reward_std)
+
+
+def _keep_best(state: PPOState, reward: Array, order: Array, is_mode: bool) -> PPOState:
+    """The state with this episode of its update as the best one, if it is."""
+    better = reward > state.best_reward
+    found = {"best_reward": reward, "best_order": order, "best_update": state.update, "best_is_mode": is_mode}
+    return state.replace(**{name: jnp.where(better, new, getattr(state, name)) for name, new in found.items()})
+
+
+def has_stalled(state: PPOState, settings: PPOSettings) -> bool:
+    """Whether the last update's episodes are no better than those of the untrained policy, by two standard errors."""
+    error = float(state.reward_std) / settings.num_envs**0.5
+    return float(state.last_mean) <= float(jnp.sum(state.reward_mean)) + 2.0 * error
 
 
 def update(
@@ -419,31 +376,34 @@ def update(
     Returns:
       The next state and UpdateMetrics.
     """
+    network = _network(env, settings)
     rollout_key, *epoch_keys = jax.random.split(key, settings.num_epochs + 1)
-    episodes = rollout(rollout_key, state.params, env, num_selected, settings.num_envs, axis_name)
+    episodes = rollout(rollout_key, network, state.params, env, num_selected, settings.num_envs, axis_name)
     reward_mean, reward_std = _reward_unit(state, episodes.rewards)
-    scores = (episodes.rewards - reward_mean) / reward_std
+    scores = (episodes.rewards - reward_mean[:, None]) / reward_std
     steps = episodes, *advantages_and_returns(episodes, scores, settings)
-    shared = {"rates": rates_of(state.update, settings), "settings": settings, "axis_name": axis_name}
+    rates = rates_of(state, settings.num_updates)
+    shared = {"network": network, "rates": rates, "settings": settings, "axis_name": axis_name}
     params, opt_state, losses = _learn(jnp.stack(epoch_keys), state, *steps, **shared)
-    best_reward, best_order = state.best_reward, state.best_order
-    top = jnp.argmax(episodes.rewards)
-    mode = mode_order(params, env, num_selected)
-    mode_reward = subset_reward(env, mask_of(mode, env.pool_bits), axis_name)
-    for reward, order in ((episodes.rewards[top], episodes.actions[:, top]), (mode_reward, mode)):
-        best_order = jnp.where(reward > best_reward, order, best_order)
-        best_reward = jnp.maximum(reward, best_reward)
+    rewards = jnp.sum(episodes.rewards, axis=0)
+    top = jnp.argmax(rewards)
+    mode = mode_order(network, params, env, num_selected)
+    mode_reward = jnp.mean(prefix_rewards(env, mode, env.paid_lengths(num_selected), axis_name))
+    state = _keep_best(state, rewards[top], episodes.actions[:, top], is_mode=False)
+    state = _keep_best(state, mode_reward, mode, is_mode=True)
     metrics = UpdateMetrics(
-        mean_reward=jnp.mean(episodes.rewards),
-        max_reward=episodes.rewards[top],
+        mean_reward=jnp.mean(rewards),
+        max_reward=rewards[top],
         mode_reward=mode_reward,
-        best_reward=best_reward,
+        best_reward=state.best_reward,
         entropy=losses.entropy,
         kl=losses.kl,
         policy_loss=losses.policy,
         value_loss=losses.value,
     )
-    return PPOState(state.update + 1, params, opt_state, reward_mean, reward_std, best_reward, best_order), metrics
+    learnt = {"update": state.update + 1, "params": params, "opt_state": opt_state}
+    unit = {"reward_mean": reward_mean, "reward_std": reward_std, "last_mean": metrics.mean_reward}
+    return state.replace(**learnt, **unit), metrics
 
 
 def update_repeatedly(

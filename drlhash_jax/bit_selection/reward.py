@@ -1,11 +1,13 @@
 """The reward of stage 3: mAP of some training rows as queries against the others as the database."""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from drlhash_jax.bit_selection.environment import EnvParams
+from drlhash_jax.bit_selection.environment import EnvParams, mask_of, subset_precisions
 from drlhash_jax.bit_selection.selectors import order_reward
 from drlhash_jax.codes import pack_distinct
 from drlhash_jax.errors import UserError
@@ -116,3 +118,49 @@ def make_reward(
             f"shares a label with the {len(database)} others; raise reward.num_queries or reward.num_database"
         )
     return env
+
+
+class RewardNoise(NamedTuple):
+    """How sure a reward is, with other queries than those it has.
+
+    Attributes:
+      error: standard error of the reward.
+      lead: by how much it is above the reward that it is compared with.
+      low: lower end of the 95 % interval of the lead, from the differences of the same queries.
+      high: its upper end.
+    """
+
+    error: float
+    lead: float
+    low: float
+    high: float
+
+
+@jax.jit
+def _order_precisions(env: EnvParams, order: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return subset_precisions(env, mask_of(order, env.pool_bits))
+
+
+def _mean_and_error(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    count = weights.sum()
+    mean = weights @ values / count
+    variance = weights @ (values - mean) ** 2 / max(count - 1.0, 1.0)
+    return float(mean), float(np.sqrt(variance / count))
+
+
+def reward_noise(env: EnvParams, order: np.ndarray, other: np.ndarray) -> RewardNoise:
+    """The noise of the reward of a choice of bits, and of its lead over another choice.
+
+    Args:
+      env: EnvParams.
+      order: int ``[p]``, pool positions of the choice.
+      other: int ``[p]``, those of what it is compared with.
+
+    Returns:
+      RewardNoise; the errors are 0 where there is one query.
+    """
+    (mine, weights), (others, _) = (_order_precisions(env, jnp.asarray(each, jnp.int32)) for each in (order, other))
+    mine, others, weights = (np.asarray(each, np.float64) for each in (mine, others, weights))
+    lead, error = _mean_and_error(mine - others, weights)
+    # 1.96: the .975 quantile of the normal distribution.
+    return RewardNoise(_mean_and_error(mine, weights)[1], lead, lead - 1.96 * error, lead + 1.96 * error)

@@ -155,7 +155,8 @@ def selection_rows(pool_bits: int, selections: dict[int, dict[str, dict[str, np.
     Args:
       pool_bits: k.
       selections: length p -> selector -> order int ``[draws, p]``, reward float ``[draws]``, evaluations (number of
-        rewards computed), and seconds.
+        rewards computed), found_by (words), seconds, and noise of the first draw: error, lead over greedy, and the
+        interval's low and high end.
 
     Returns:
       One row for each length and selector.
@@ -163,6 +164,7 @@ def selection_rows(pool_bits: int, selections: dict[int, dict[str, dict[str, np.
     rows = []
     for bits, by_selector in selections.items():
         for selector, found in by_selector.items():
+            error, *over = (None if value is None else rounded(value) for value in found["noise"])
             masks = [np.isin(np.arange(pool_bits), order).astype(int) for order in found["order"]]
             rows.append(
                 {
@@ -171,7 +173,10 @@ def selection_rows(pool_bits: int, selections: dict[int, dict[str, dict[str, np.
                     "orders": found["order"].tolist(),
                     "masks": ["".join(map(str, mask)) for mask in masks],
                     "rewards": [rounded(reward) for reward in found["reward"]],
+                    "reward_error": error,
+                    "over_greedy": dict(zip(("mean", "low", "high"), over)) if selector != "greedy" else None,
                     "map_evaluations": int(found["evaluations"]),
+                    "found_by": str(found["found_by"]) or None,
                     "seconds": round(float(found["seconds"]), 3),
                 }
             )

@@ -52,8 +52,20 @@ def write_direct(run: Run, hashed: Hashed) -> None:
     write_codes(run, {f"direct_{bits:03d}_query": hashed.query, f"direct_{bits:03d}_database": hashed.database})
 
 
+def _with_noise(env: bit_selection.EnvParams, by_selector: dict[str, dict]) -> dict[str, dict]:
+    """Selections of one length, each with the noise of its first reward and of its lead over greedy's."""
+    greedy = by_selector["greedy"]["order"][0] if "greedy" in by_selector else None
+
+    def noise(order: np.ndarray) -> tuple[float | None, ...]:
+        found = bit_selection.reward_noise(env, order, order if greedy is None else greedy)
+        return tuple(found) if greedy is not None else (found.error, None, None, None)
+
+    return {name: found | {"noise": noise(found["order"][0])} for name, found in by_selector.items()}
+
+
 def write_selections(run: Run, env: bit_selection.EnvParams, selections: dict[int, dict]) -> None:
-    """Writes selection.json: the chosen bits and their rewards."""
+    """Writes selection.json: the chosen bits, their rewards, and how sure these are."""
+    selections = {bits: _with_noise(env, by_selector) for bits, by_selector in selections.items()}
     reward = {
         "codes": run.config.reward_codes,
         "queries": int(np.sum(env.query.weights)),
@@ -64,6 +76,8 @@ def write_selections(run: Run, env: bit_selection.EnvParams, selections: dict[in
         "pool_bits": env.pool_bits,
         "reward": reward,
         "learning_curve": "metrics.jsonl, stages selection_*",
+        "reward_error": "standard error of the first reward over the reward's queries; over_greedy: its lead over "
+        "greedy's reward on the same queries, with the 95 % interval of the paired differences",
         "selections": evaluation.selection_rows(env.pool_bits, selections),
     }
     runs.in_first_process(lambda: write_json(run.workdir.path / "selection.json", value))

@@ -83,6 +83,11 @@ def stage_of(phase: Phase, num_bits: int) -> str:
     return f"{phase.name}_{num_bits:03d}"
 
 
+def selection_stage(selector: str, num_selected: int) -> str:
+    """Name of the stage in which a selector chooses bits; one stage for all lengths if it orders them for all."""
+    return f"selection_{'all' if SELECTORS[selector].nested else f'{num_selected:03d}'}_{selector}"
+
+
 def stage_names(config: RunConfig) -> list[str]:
     """Names of all stages of a run, in their order."""
     run = config.run
@@ -98,7 +103,9 @@ def stage_names(config: RunConfig) -> list[str]:
     if config.reward_codes == "crossfit":
         names += [f"crossfit_{run.pool_bits:03d}_{fold}" for fold in range(config.reward.num_folds)]
     for bits in run.bits:
-        names += [f"selection_{bits:03d}_{selector}" for selector in SELECTORS if selector in run.selectors]
+        names += [selection_stage(selector, bits) for selector in SELECTORS if selector in run.selectors]
+    # An order for all lengths is made once.
+    names = list(dict.fromkeys(names))
     direct = [bits for bits in run.bits if run.train_direct and bits != run.pool_bits]
     return names + [name for bits in direct for name in training(bits)]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from drlhash_jax import bit_selection
 from drlhash_jax.pipeline.hashing import Hashed, heldout_codes
-from drlhash_jax.pipeline.run import Run
+from drlhash_jax.pipeline.run import Run, selection_stage
 from drlhash_jax.types import BitSelection, Checkpoint
 
 
@@ -49,16 +49,17 @@ def _run_selector(
     run: Run, name: str, stage: str, env: bit_selection.EnvParams, num_selected: int, checkpoint: Checkpoint
 ) -> list[BitSelection]:
     """All draws of a selector, with a bar if it reports its steps."""
-    selector, settings = bit_selection.SELECTORS[name], run.config.ppo
+    selector = bit_selection.SELECTORS[name]
+    tools = bit_selection.SelectorTools(run.config.ppo, run.config.search, run.devices)
     key = run.key("selection", num_selected)
     draws = run.config.run.random_draws if selector.has_draws else 1
     select = lambda tools: [
         selector.select(jax.random.fold_in(key, draw), env, num_selected, tools) for draw in range(draws)
     ]
     if selector.num_steps is None:
-        return select(bit_selection.SelectorTools(settings, run.devices))
+        return select(tools)
     title = f"{selector.label}, {num_selected} of {env.pool_bits} bits"
-    with run.progress(stage, title, selector.num_steps(settings)) as progress:
+    with run.progress(stage, title, selector.num_steps(tools.settings)) as progress:
 
         def on_call(done: int, metrics: bit_selection.UpdateMetrics) -> None:
             for row, update in enumerate(range(done - len(metrics.kl), done)):
@@ -66,25 +67,38 @@ def _run_selector(
                 run.workdir.metrics.write(stage, update, **scalars)
             progress.update(done, f"reward {float(metrics.best_reward[-1]):.4f}")
 
-        return select(bit_selection.SelectorTools(settings, run.devices, on_call, checkpoint))
+        return select(tools._replace(on_call=on_call, checkpoint=checkpoint))
+
+
+def _found(run: Run, name: str, env: bit_selection.EnvParams, num_selected: int) -> dict[str, np.ndarray]:
+    """What a selector found, computed or read: see `select_bits`."""
+    stage = selection_stage(name, num_selected)
+
+    def compute(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+        found = _run_selector(run, name, stage, env, num_selected, checkpoint)
+        return {
+            "order": np.stack([np.asarray(each.order) for each in found]),
+            "reward": np.array([float(each.reward) for each in found], np.float32),
+            "evaluations": np.array(sum(each.num_evaluations for each in found)),
+            "found_by": np.array(found[0].found_by),
+        }
+
+    return run.workdir.stage(stage, compute) | {"seconds": np.array(run.workdir.seconds(stage))}
+
+
+def _found_for_all(run: Run, name: str, env: bit_selection.EnvParams, num_selected: int) -> dict[str, np.ndarray]:
+    """The first bits of a selector's order for all lengths; evaluations and seconds are those of the whole order."""
+    lengths = tuple(sorted(run.config.run.bits))
+    found = _found(run, name, env.replace(lengths=lengths), lengths[-1])
+    orders = found["order"][:, :num_selected]
+    return found | {"order": orders, "reward": np.array([bit_selection.order_reward(env, order) for order in orders])}
 
 
 def select_bits(run: Run, env: bit_selection.EnvParams, num_selected: int) -> dict[str, dict[str, np.ndarray]]:
-    """Selector -> order ``[draws, p]``, reward ``[draws]``, evaluations and seconds."""
+    """Selector -> order ``[draws, p]``, reward ``[draws]``, evaluations, found_by and seconds."""
     selections = {}
-    for name in bit_selection.SELECTORS:
-        if name not in run.config.run.selectors:
-            continue
-        stage = f"selection_{num_selected:03d}_{name}"
-
-        def compute(checkpoint: Checkpoint, name: str = name, stage: str = stage) -> dict[str, np.ndarray]:
-            found = _run_selector(run, name, stage, env, num_selected, checkpoint)
-            return {
-                "order": np.stack([np.asarray(each.order) for each in found]),
-                "reward": np.array([float(each.reward) for each in found], np.float32),
-                "evaluations": np.array(sum(each.num_evaluations for each in found)),
-            }
-
-        arrays = run.workdir.stage(stage, compute)
-        selections[name] = arrays | {"seconds": np.array(run.workdir.seconds(stage))}
+    for name, selector in bit_selection.SELECTORS.items():
+        if name in run.config.run.selectors:
+            find = _found_for_all if selector.nested else _found
+            selections[name] = find(run, name, env, num_selected)
     return selections

@@ -2,7 +2,13 @@
 
 from drlhash_jax.retrieval.arguments import Arguments, accept
 from drlhash_jax.retrieval.asymmetric import asymmetric_queries
-from drlhash_jax.retrieval.average_precision import DENOMINATORS, Cut, average_precision, mean_over_queries
+from drlhash_jax.retrieval.average_precision import (
+    DENOMINATORS,
+    Cut,
+    average_precision,
+    has_relevant,
+    mean_over_queries,
+)
 from drlhash_jax.retrieval.conventions import (
     CONVENTIONS,
     Convention,
@@ -57,6 +63,7 @@ __all__ = [
     "count_by_distance",
     "evaluate",
     "evaluate_queries",
+    "has_relevant",
     "mean_average_precision",
     "mean_over_counted",
     "mean_over_queries",

@@ -102,6 +102,12 @@ def small_settings():
 
 
 @pytest.fixture(scope="session")
-def small_params():
-    """Initial parameters of the actor-critic over 6 bits."""
-    return ActorCritic(pool_bits=6).init(jax.random.key(0), np.zeros(6, bool))["params"]
+def small_network(small_settings):
+    """The actor-critic over 6 bits."""
+    return ActorCritic(6, small_settings.hidden)
+
+
+@pytest.fixture(scope="session")
+def small_params(small_network):
+    """Initial parameters of `small_network`."""
+    return small_network.init(jax.random.key(0), np.zeros(6, bool))["params"]

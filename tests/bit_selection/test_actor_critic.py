@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drlhash_jax.bit_selection.actor_critic import ActorCritic, masked_policy
+from drlhash_jax.bit_selection.actor_critic import masked_policy
 
 
 def softmax_over_legal(logits, mask):
@@ -107,8 +107,8 @@ def test_batches_are_rows():
         np.testing.assert_allclose(probs[row], softmax_over_legal(*cases[row]), rtol=1e-4, atol=1e-7)
 
 
-def test_networks(small_params):
-    apply = jax.jit(ActorCritic(pool_bits=6).apply)
+def test_networks(small_network, small_params):
+    apply = jax.jit(small_network.apply)
     masks = jax.random.bernoulli(jax.random.key(1), 0.5, (5, 6))
     logits, values = apply({"params": small_params}, masks)
     assert logits.shape == (5, 6) and values.shape == (5,)
@@ -122,11 +122,11 @@ def test_networks(small_params):
     np.testing.assert_allclose(one.value, values[2], rtol=1e-5, atol=1e-6)
 
 
-def test_policy_and_value_share_no_parameters(small_params):
+def test_policy_and_value_share_no_parameters(small_network, small_params):
     masks = jnp.arange(12).reshape(2, 6) % 5 == 0
     touched = {}
     for field in ("logits", "value"):
-        total = lambda p, field=field: jnp.sum(getattr(ActorCritic(6).apply({"params": p}, masks), field) ** 2)
+        total = lambda p, field=field: jnp.sum(getattr(small_network.apply({"params": p}, masks), field) ** 2)
         gradient = jax.jit(jax.grad(total))(small_params)
         touched[field] = {layer for layer, leaves in gradient.items() if any(x.any() for x in leaves.values())}
     assert touched["logits"] and touched["value"]

@@ -12,16 +12,8 @@ import pytest
 
 from drlhash_jax import parallel
 from drlhash_jax.bit_selection import PPOSettings, init_state, order_reward, ppo, train_chunk
-from drlhash_jax.bit_selection.actor_critic import ActorCritic
-from drlhash_jax.bit_selection.ppo import (
-    Episodes,
-    Minibatch,
-    advantages_and_returns,
-    mode_order,
-    ppo_loss,
-    rates_of,
-    rollout,
-)
+from drlhash_jax.bit_selection.episodes import Episodes, mode_order, rollout
+from drlhash_jax.bit_selection.ppo import Minibatch, Rates, advantages_and_returns, ppo_loss, rates_of
 from drlhash_jax.errors import UserError
 
 
@@ -37,15 +29,15 @@ def with_bias(params, bias):
     return params | {"policy": params["policy"] | {"bias": jnp.array(bias)}}
 
 
-def test_rollout(small_env, small_params):
+def test_rollout(small_env, small_network, small_params):
     num_selected, num_envs, pool_bits = 3, 8, small_env.pool_bits
     # Far from uniform, so that wrong log-probabilities show.
     params = with_bias(small_params, [0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
-    play = jax.jit(rollout, static_argnums=(3, 4))
-    episodes = play(jax.random.key(1), params, small_env, num_selected, num_envs)
+    play = jax.jit(rollout, static_argnums=(1, 4, 5))
+    episodes = play(jax.random.key(1), small_network, params, small_env, num_selected, num_envs)
     selected, actions = np.asarray(episodes.selected), np.asarray(episodes.actions)
     assert selected.shape == (num_selected, num_envs, pool_bits)
-    logits, values = jax.jit(ActorCritic(pool_bits).apply)({"params": params}, selected)
+    logits, values = jax.jit(small_network.apply)({"params": params}, selected)
     np.testing.assert_allclose(episodes.values, values, rtol=1e-5, atol=1e-6)
     for env in range(num_envs):
         picked = actions[:, env].tolist()
@@ -54,24 +46,28 @@ def test_rollout(small_env, small_params):
             assert set(np.flatnonzero(selected[t, env])) == set(picked[:t])
             log_probs = log_softmax_over_legal(logits[t, env], ~selected[t, env])
             np.testing.assert_allclose(episodes.log_probs[t, env], log_probs[picked[t]], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(episodes.rewards[env], order_reward(small_env, actions[:, env]), rtol=1e-6)
+        assert (episodes.rewards[:-1] == 0).all()
+        np.testing.assert_allclose(episodes.rewards[-1, env], order_reward(small_env, actions[:, env]), rtol=1e-6)
     # Environments do not play the same episode, and another key plays others.
     assert len({tuple(actions[:, env]) for env in range(num_envs)}) > 1
-    assert not np.array_equal(play(jax.random.key(2), params, small_env, num_selected, num_envs).actions, actions)
+    assert not np.array_equal(
+        play(jax.random.key(2), small_network, params, small_env, num_selected, num_envs).actions, actions
+    )
 
 
-def test_mode_order_is_the_most_probable_legal_bit(small_env, small_params):
+def test_mode_order_is_the_most_probable_legal_bit(small_env, small_network, small_params):
     params = with_bias(small_params, [0.0, 3.0, -1.0, 2.0, 2.5, 1.0])
     # The bias dwarfs the rest of the first policy: bits by falling bias.
-    assert jax.jit(mode_order, static_argnums=2)(params, small_env, 4).tolist() == [1, 4, 3, 5]
+    assert jax.jit(mode_order, static_argnums=(0, 3))(small_network, params, small_env, 4).tolist() == [1, 4, 3, 5]
 
 
 def test_advantages_of_an_episode():
     settings = PPOSettings(discount=0.5, gae_lambda=1.0)
     values = jnp.array([[1.0, 0.0], [2.0, -1.0], [4.0, 1.0]])
     filler = jnp.zeros((3, 2))
-    episodes = Episodes(filler, filler, filler, values, jnp.array([100.0, 100.0]))
-    advantages, returns = advantages_and_returns(episodes, jnp.array([8.0, -4.0]), settings)
+    episodes = Episodes(filler, filler, filler, values, filler + 100.0)
+    scores = jnp.array([[0.0, 0.0], [0.0, 0.0], [8.0, -4.0]])
+    advantages, returns = advantages_and_returns(episodes, scores, settings)
     # The score is paid at the last step, which is terminal; with lambda 1 the target is .5^(steps to go) times it.
     np.testing.assert_allclose(returns, [[2.0, -1.0], [4.0, -2.0], [8.0, -4.0]], rtol=1e-6)
     np.testing.assert_allclose(advantages, [[1.0, -1.0], [2.0, -1.0], [4.0, -5.0]], rtol=1e-6)
@@ -213,7 +209,8 @@ def test_kl_stop(small_env, small_settings):
 
 def test_rates_fall_to_zero_by_the_number_of_the_update():
     settings = PPOSettings(num_updates=4, learning_rate=0.5, entropy_cost=2.0)
-    rates = rates_of(jnp.arange(5), settings)
+    first = Rates(jnp.float32(settings.learning_rate), jnp.float32(settings.entropy_cost))
+    rates = rates_of(SimpleNamespace(update=jnp.arange(5), rates=first), settings.num_updates)
     np.testing.assert_allclose(rates.learning_rate, [0.5, 0.375, 0.25, 0.125, 0.0], rtol=1e-6)
     np.testing.assert_allclose(rates.entropy_cost, [2.0, 1.5, 1.0, 0.5, 0.0], rtol=1e-6)
 
@@ -227,7 +224,7 @@ def test_the_learning_rate_falls_though_passes_stop_early(small_env, small_setti
     for number in (0, 10, 19, 20):
         state = init_state(jax.random.key(0), small_env, 3, settings)
         before = jax.tree.map(np.array, state.params)
-        after, _ = update(state.replace(update=jnp.array(number, jnp.int32), reward_mean=jnp.array(0.4)))
+        after, _ = update(state.replace(update=jnp.array(number, jnp.int32), reward_mean=jnp.array([0.0, 0.0, 0.4])))
         moved.append(max(float(np.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (after.params, before)))))
     np.testing.assert_allclose(moved, [0.01, 0.005, 0.0005, 0.0], rtol=0.02, atol=1e-7)
 
@@ -246,7 +243,7 @@ def test_settings_out_of_range_are_refused(name, value):
 
 @pytest.mark.parametrize("end", ["least", "most"])
 def test_training_is_finite_at_the_ends_of_every_range(end, small_env, small_settings):
-    sizes = {"num_updates", "num_envs", "num_epochs", "num_minibatches"}
+    sizes = {"num_updates", "num_envs", "num_epochs", "num_minibatches", "hidden", "population"}
     floats = [field for field in dataclasses.fields(PPOSettings) if field.name not in sizes]
     settings = small_settings.replace(**{field.name: float(field.metadata[end]) for field in floats}).checked()
     _, metrics = train(0, small_env, settings, [2])
@@ -279,7 +276,7 @@ def test_metrics_and_best_set(small_env, small_settings):
     np.testing.assert_allclose(metrics.entropy[0], np.log([6, 5, 4]).mean(), atol=0.05)
     assert (metrics.kl >= -1e-6).all()
     # Scores are measured from the first update's episodes for good.
-    np.testing.assert_allclose(state.reward_mean, metrics.mean_reward[0], rtol=1e-6)
+    np.testing.assert_allclose(state.reward_mean, [0, 0, metrics.mean_reward[0]], rtol=1e-6)
 
 
 def test_every_update_draws_its_own_episodes(small_env, small_settings):

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from drlhash_jax.bit_selection import RewardSettings, make_reward, order_reward
+from drlhash_jax.bit_selection import RewardSettings, make_reward, order_reward, reward_noise
 from drlhash_jax.errors import UserError
 
 
@@ -80,3 +80,31 @@ def test_zero_database_rows_mean_all():
     for value in (-1, 10**20, 2.5):
         with pytest.raises(UserError, match="reward.num_database="):
             RewardSettings.from_config({"num_database": value}, "reward.")
+
+
+def test_noise_of_a_reward(make_data, make_env):
+    query_codes, database_codes, query_labels, database_labels = make_data(9, seed=8, num_query=30)
+    env = make_env((query_codes, database_codes, query_labels, database_labels))
+    values = []
+    for order in ([7, 0, 4], [1, 2, 3]):
+        # The mean over one query alone is its average precision.
+        each = [
+            float(
+                order_reward(
+                    make_env((query_codes[[q]], database_codes, query_labels[[q]], database_labels)), np.array(order)
+                )
+            )
+            for q in range(30)
+        ]
+        values.append(np.array(each))
+    difference = values[0] - values[1]
+    noise = reward_noise(env, np.array([7, 0, 4]), np.array([1, 2, 3]))
+    half = 1.96 * difference.std(ddof=1) / np.sqrt(30)
+    expected = (
+        values[0].std(ddof=1) / np.sqrt(30),
+        difference.mean(),
+        difference.mean() - half,
+        difference.mean() + half,
+    )
+    np.testing.assert_allclose(noise, expected, rtol=1e-4, atol=1e-6)
+    assert reward_noise(env, np.array([1]), np.array([1]))[1:] == (0.0, 0.0, 0.0)
