@@ -25,7 +25,7 @@ ALLOWED = {
     "methods": {"settings", "types", "parallel", "target_codes", "posteriors", "training"},
     "bit_selection": {"errors", "settings", "types", "parallel", "codes", "retrieval", "training"},
     "data": {"errors", "settings", "codes"},
-    "weights": {"errors", "data"},
+    "weights": {"errors", "codes", "data"},
     "config": {"errors", "settings", "parallel", "codes", "encoders", "training", "methods", "bit_selection", "data"},
     "runs": {"errors", "files", "types", "codes", "encoders", "training", "methods", "data", "config"},
     "evaluation": {"errors", "files", "terminal", "parallel", "codes", "retrieval", "data", "runs"},

@@ -6,7 +6,7 @@ from drlhash_jax.data.embeddings import read_array, split_address
 from drlhash_jax.data.facts import input_digest, notices
 from drlhash_jax.data.image_store import load_images
 from drlhash_jax.data.images import ImageSpec, decode_image
-from drlhash_jax.data.npy_files import check_unfolding, read_npy
+from drlhash_jax.data.npz_files import check_unfolding
 from drlhash_jax.data.paths import regular_file
 from drlhash_jax.data.protocols import (
     CONFIGURED,
@@ -42,7 +42,6 @@ __all__ = [
     "notices",
     "query_labels",
     "read_array",
-    "read_npy",
     "regular_file",
     "select_rows",
     "split_address",
