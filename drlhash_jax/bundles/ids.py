@@ -86,11 +86,8 @@ class Ids(NamedTuple):
         start = content.find(wanted) if wanted else -1
         while start >= 0:
             row = int(np.searchsorted(self.offsets, start))
-            # Otherwise it is a piece of longer ids.
-            if row < len(self.offsets) - 1 and (self.offsets[row], self.offsets[row + 1]) == (
-                start,
-                start + len(wanted),
-            ):
+            # Otherwise it is a piece of other ids.
+            if self.offsets[row : row + 2].tolist() == [start, start + len(wanted)]:
                 found.append(row)
             start = content.find(wanted, start + 1)
         return found

@@ -4,6 +4,7 @@ Both give the same rows in the same order, ascending by (distance, row), which i
 a stable sort.
 """
 
+import functools
 import importlib.util
 from typing import Any, NamedTuple
 
@@ -40,14 +41,15 @@ def _check(query_codes: np.ndarray, database_codes: np.ndarray) -> None:
         )
 
 
-def _faiss(query_codes: np.ndarray, database_codes: np.ndarray) -> Any:
-    """The module, if it is installed and there is enough to do."""
-    few = len(query_codes) * len(database_codes) < _FAISS_PAIRS
-    if few or not query_codes.size or importlib.util.find_spec("faiss") is None:
-        return None
-    import faiss
+@functools.cache
+def _load_faiss() -> Any:
+    """The module; None where it is not installed."""
+    return importlib.import_module("faiss") if importlib.util.find_spec("faiss") else None
 
-    return faiss
+
+def _faiss(query_codes: np.ndarray, database_codes: np.ndarray) -> Any:
+    """The module, if it is installed and there is enough to do for it."""
+    return _load_faiss() if len(query_codes) * len(database_codes) >= _FAISS_PAIRS else None
 
 
 def _words(codes: np.ndarray) -> np.ndarray:

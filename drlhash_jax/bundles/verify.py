@@ -28,9 +28,8 @@ def find_faults(path: str | Path) -> list[str]:
         for name, file in part.files.items():
             try:
                 if sha256_of(locate(folder, part, name)) != file.sha256:
-                    faults.append(
-                        f"{folder / part.folder / name}: its SHA-256 is not the one in {MANIFEST}; it is damaged"
-                    )
+                    path = folder / part.folder / name
+                    faults.append(f"{path}: its SHA-256 is not the one in {MANIFEST}; it is damaged")
             except UserError as error:
                 faults.append(str(error))
             except OSError as error:

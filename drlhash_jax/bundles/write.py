@@ -157,9 +157,8 @@ def append_rows(path: str | Path, packed: np.ndarray, ids: Sequence[str], skippe
     with _only_writer(folder) as manifest:
         _check_rows(folder, manifest.num_bits, packed, ids)
         if there := set(ids).intersection(open_bundle(folder).ids()):
-            raise UserError(
-                f"{folder} has a row {next(each for each in ids if each in there)} already: remove it first"
-            )
+            first = next(each for each in ids if each in there)
+            raise UserError(f"{folder} has a row with the id {first} already: remove it first")
         text, offsets = pack_ids(ids)
         contents: Contents = {"codes.npy": np.ascontiguousarray(packed), "ids.npy": text, "id_offsets.npy": offsets}
         contents |= {"skipped.jsonl": skipped} if skipped else {}

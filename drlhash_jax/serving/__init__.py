@@ -1,0 +1,14 @@
+"""Saved models at work: images and embeddings become codes in a bundle, and questions to one."""
+
+from drlhash_jax.serving.ask import ask_by_array, ask_by_image
+from drlhash_jax.serving.fill import Filled, encode_array, encode_folder, existing_target, new_target
+
+__all__ = [
+    "Filled",
+    "ask_by_array",
+    "ask_by_image",
+    "encode_array",
+    "encode_folder",
+    "existing_target",
+    "new_target",
+]

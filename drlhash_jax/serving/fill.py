@@ -1,0 +1,190 @@
+"""Bundles filled with the codes of a saved model."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from drlhash_jax.bundles import append_rows, create_bundle, open_bundle, read_id_lines
+from drlhash_jax.data import Skipped
+from drlhash_jax.errors import UserError
+from drlhash_jax.runs import encode
+from drlhash_jax.serving.inputs import array_blocks, decode_blocks, list_images, read_inputs
+from drlhash_jax.serving.models import ServedModel, image_spec, open_model, open_model_of
+
+# Called with the rows done, and their number.
+OnRows = Callable[[int, int], None]
+
+
+class Target(NamedTuple):
+    """A bundle that is filled.
+
+    Attributes:
+      path: it.
+      served: the model that makes its codes.
+      role: "query" or "database" where the model codes the two apart; None otherwise.
+      ids: of the rows that are there; None for a bundle that is made with its first rows.
+    """
+
+    path: Path
+    served: ServedModel
+    role: str | None
+    ids: frozenset[str] | None
+
+
+class Filled(NamedTuple):
+    """What was added to a bundle.
+
+    Attributes:
+      added: rows.
+      present: files that were there already, by their names.
+      skipped: files that were left out.
+    """
+
+    added: int
+    present: int = 0
+    skipped: tuple[Skipped, ...] = ()
+
+
+def new_target(
+    path: str | Path, model: str | Path, bits: int | None = None, selector: str | None = None, role: str | None = None
+) -> Target:
+    """A bundle to be made.
+
+    Args:
+      path: of the bundle; must not exist.
+      model: a saved model, or a finished run.
+      bits: length of a stored selection; None, with selector None, for all bits.
+      selector: who made it.
+      role: "query" or "database"; needed where the model codes the two apart.
+
+    Raises:
+      UserError: something is there, no model, no such selection, or no role where one is needed.
+    """
+    if os.path.lexists(path):
+        raise UserError(f"--bundle={path} is there already: give --append to add to a bundle, or another name")
+    served = open_model(model, bits, selector)
+    if served.two_functions and role is None:
+        raise UserError(
+            f"{served.folder} codes queries and the database apart: give --role=database for a bundle to search in"
+        )
+    return Target(Path(path), served, role if served.two_functions else None, None)
+
+
+def existing_target(path: str | Path, model: str | Path) -> Target:
+    """A bundle that is added to, with the bits and the role that it has.
+
+    Raises:
+      UserError: no bundle, or not its model.
+    """
+    bundle = open_bundle(path)
+    return Target(Path(path), open_model_of(bundle, model), bundle.manifest.role, frozenset(bundle.ids()))
+
+
+def _packed(target: Target, inputs: np.ndarray) -> np.ndarray:
+    """Packed codes uint8 ``[n, B]`` of inputs ``[n, ...]``."""
+    served = target.served
+    return np.packbits(encode(served.model, inputs, served.bits, served.selector, role=target.role), axis=1)
+
+
+def _fill(target: Target, segments: Iterator[tuple[np.ndarray, list[str], list[Skipped]]]) -> int:
+    """Adds segments (packed codes, ids, files left out) to a bundle; number of rows."""
+    added, made = 0, False
+    try:
+        for packed, ids, skipped in segments:
+            if target.ids is None and not made:
+                create_bundle(target.path, target.served.num_bits, target.role, target.served.facts())
+                made = True
+            append_rows(target.path, packed, ids, [each._asdict() for each in skipped])
+            added += len(ids)
+    except BaseException:
+        # A new bundle without any rows is half a one.
+        if made and not added:
+            shutil.rmtree(target.path, ignore_errors=True)
+        raise
+    return added
+
+
+def _read_ids(target: Target, ids_path: Path | None, num_rows: int) -> list[str]:
+    if ids_path is not None:
+        ids = read_id_lines(ids_path)
+        if len(ids) != num_rows:
+            raise UserError(
+                f"--ids={ids_path} has {len(ids)} lines, the embeddings {num_rows} rows: they go row by row"
+            )
+        return ids
+    if target.ids is not None:
+        raise UserError("--append needs --ids: row numbers would be those of the rows that are there")
+    return [str(row) for row in range(num_rows)]
+
+
+def encode_array(
+    target: Target, address: str, ids_path: Path | None = None, on_rows: OnRows = lambda done, total: None
+) -> Filled:
+    """Codes the rows of an array into a bundle, as one segment.
+
+    Args:
+      target: Target.
+      address: FILE.npy, which is read piece by piece, FILE.npz:KEY or FILE.safetensors:KEY.
+      ids_path: file of one id a line; None for row numbers.
+      on_rows: see `OnRows`.
+
+    Returns:
+      Filled.
+
+    Raises:
+      UserError: inputs or ids that do not fit; the bundle is as it was, or absent.
+    """
+    inputs = read_inputs("embeddings", address)
+    ids = _read_ids(target, ids_path, len(inputs))
+
+    def segments() -> Iterator[tuple[np.ndarray, list[str], list[Skipped]]]:
+        packed: list[np.ndarray] = []
+        for block in array_blocks(inputs, address):
+            packed.append(_packed(target, block))
+            on_rows(sum(map(len, packed)), len(inputs))
+        yield np.concatenate(packed), ids, []
+
+    return Filled(_fill(target, segments()))
+
+
+def encode_folder(target: Target, root: Path, on_rows: OnRows = lambda done, total: None) -> Filled:
+    """Codes the image files of a folder and its sub-folders into a bundle, a segment for some hundreds or thousands.
+
+    The id of a row is the file's path in the folder. Files whose ids are there already are not coded again, so that the
+    same call goes on after a kill.
+
+    Args:
+      target: Target.
+      root: the folder.
+      on_rows: see `OnRows`; of files.
+
+    Returns:
+      Filled.
+
+    Raises:
+      UserError: no folder, a model that reads no image files, or no image can be read.
+    """
+    spec = image_spec(target.served)
+    names, skipped = list_images(root)
+    if not names:
+        raise UserError(f"--images={root} holds no image")
+    new = [name for name in names if name not in (target.ids or ())]
+
+    def segments() -> Iterator[tuple[np.ndarray, list[str], list[Skipped]]]:
+        done = noted = 0
+        for images in decode_blocks(root, new, spec, skipped):
+            yield _packed(target, images.pixels), images.names, skipped[noted:]
+            done, noted = done + len(images.names), len(skipped)
+            on_rows(done, len(new))
+
+    added = _fill(target, segments())
+    if new and not added:
+        last = skipped[-1]
+        raise UserError(
+            f"--images={root}: none of {len(new)} files can be read, the last is {last.path}: {last.reason}"
+        )
+    return Filled(added, len(names) - len(new), tuple(skipped))
