@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from drlhash_jax.bundles.bundle import Bundle
-from drlhash_jax.bundles.search import Neighbours
+from drlhash_jax.bundles.hamming import Neighbours
 from drlhash_jax.errors import UserError
 
 

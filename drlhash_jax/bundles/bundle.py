@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from drlhash_jax.bundles.hamming import Neighbours, search, within
 from drlhash_jax.bundles.ids import Ids
 from drlhash_jax.bundles.manifest import Manifest, Part, locate, read_manifest
-from drlhash_jax.bundles.search import Neighbours, search, within
 from drlhash_jax.codes import as_codes
 from drlhash_jax.codes.npy_files import map_npy
 from drlhash_jax.errors import UserError

@@ -38,8 +38,8 @@ def count_codes(packed: np.ndarray) -> CodeCounts:
 def _model_line(model: dict | None) -> str:
     if model is None:
         return "not known"
-    method = f"{model['method']}, " if isinstance(model.get("method"), str) else ""
-    return f"{method}sha256 {model['sha256']}"
+    chosen = f", {model.get('bits')} bits by {model.get('selector')}"[:60] if model.get("selector") else ""
+    return f"sha256 {model['sha256']}{chosen}"
 
 
 def bundle_facts(bundle: Bundle) -> dict[str, str]:
