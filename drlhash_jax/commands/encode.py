@@ -7,6 +7,7 @@ Images are found in sub-folders too; hidden names, links and broken files are le
 images that are there by name are not coded again, so that the same command goes on after a kill.
 """
 
+import contextlib
 import logging as python_logging
 import sys
 from pathlib import Path
@@ -54,8 +55,15 @@ def run() -> None:
         target = serving.existing_target(_BUNDLE.value, _MODEL.value)
     else:
         target = serving.new_target(_BUNDLE.value, _MODEL.value, _BITS.value, _SELECTOR.value, _ROLE.value)
-    with terminal.StageProgress("encoding, thousandths", 1000) as progress:
-        on_rows = lambda done, total: progress.update(1000 * done // total)
+    with contextlib.ExitStack() as stack:
+        started = []
+
+        def on_rows(done: int, total: int) -> None:
+            if not started:
+                started.append(stack.enter_context(terminal.StageProgress("encoding", total)))
+            if done:
+                started[0].update(done)
+
         if _IMAGES.value:
             filled = serving.encode_folder(target, Path(_IMAGES.value), on_rows)
         else:

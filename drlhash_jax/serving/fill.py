@@ -15,7 +15,7 @@ from drlhash_jax.runs import encode
 from drlhash_jax.serving.inputs import array_blocks, decode_blocks, list_images, read_inputs
 from drlhash_jax.serving.models import ServedModel, image_spec, open_model, open_model_of
 
-# Called with the rows done, and their number.
+# Called with the rows done and their number, at the start and after every piece.
 OnRows = Callable[[int, int], None]
 
 
@@ -143,6 +143,7 @@ def encode_array(
 
     def segments() -> Iterator[tuple[np.ndarray, list[str], list[Skipped]]]:
         packed: list[np.ndarray] = []
+        on_rows(0, len(inputs))
         for block in array_blocks(inputs, address):
             packed.append(_packed(target, block))
             on_rows(sum(map(len, packed)), len(inputs))
@@ -176,13 +177,14 @@ def encode_folder(target: Target, root: Path, on_rows: OnRows = lambda done, tot
 
     def segments() -> Iterator[tuple[np.ndarray, list[str], list[Skipped]]]:
         done = noted = 0
+        on_rows(0, len(new))
         for images in decode_blocks(root, new, spec, skipped):
             yield _packed(target, images.pixels), images.names, skipped[noted:]
             done, noted = done + len(images.names), len(skipped)
             on_rows(done, len(new))
 
     added = _fill(target, segments())
-    if new and not added:
+    if target.ids is None and not added:
         last = skipped[-1]
         raise UserError(
             f"--images={root}: none of {len(new)} files can be read, the last is {last.path}: {last.reason}"
