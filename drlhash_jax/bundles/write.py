@@ -12,16 +12,15 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from drlhash_jax.bundles.bundle import check_padding, open_bundle
 from drlhash_jax.bundles.ids import check_ids, pack_ids
-from drlhash_jax.bundles.manifest import Manifest, Part, StoredFile, read_manifest, write_manifest
+from drlhash_jax.bundles.manifest import Manifest, Part, StoredFile, locate, read_manifest, write_manifest
 from drlhash_jax.bundles.verify import check_bundle
 from drlhash_jax.errors import UserError
-from drlhash_jax.files import sha256_of, write_atomically, write_error, write_json_lines
+from drlhash_jax.files import sha256_of, write_atomically, write_error
 
 _LEFT_BEHIND = re.compile(r"\.(segment|removed)-\d+\.tmp|(segment|removed)-\d{6,}|\.manifest\.json\.tmp")
 
@@ -83,19 +82,19 @@ def _clean(folder: Path, manifest: Manifest) -> None:
                     os.unlink(entry.path)
 
 
-Contents = dict[str, np.ndarray | list]
+Contents = dict[str, np.ndarray | bytes]
 
 
-def _write_file(path: Path, content: np.ndarray | list) -> StoredFile:
-    if isinstance(content, list):
-        write_json_lines(path, content)
+def _write_file(path: Path, content: np.ndarray | bytes) -> StoredFile:
+    if isinstance(content, bytes):
+        write_atomically(path, lambda file: file.write(content))
     else:
         write_atomically(path, lambda file: np.save(file, content, allow_pickle=False))
     return StoredFile(path.stat().st_size, sha256_of(path))
 
 
 def _write_part(folder: Path, kind: str, number: int, rows: int, contents: Contents) -> Part:
-    """Writes a part: arrays as .npy, lists as one JSON value a line.
+    """Writes a part: arrays as .npy, bytes as they are.
 
     Raises:
       UserError: it cannot be written; nothing of it is left.
@@ -141,7 +140,7 @@ def _check_rows(folder: Path, num_bits: int, packed: np.ndarray, ids: Sequence[s
     check_ids(ids, str(folder))
 
 
-def append_rows(path: str | Path, packed: np.ndarray, ids: Sequence[str], skipped: list[dict] | None = None) -> None:
+def append_rows(path: str | Path, packed: np.ndarray, ids: Sequence[str], skipped: Sequence[dict] = ()) -> None:
     """Adds rows to a bundle, as one segment: all of them or none.
 
     Args:
@@ -161,7 +160,8 @@ def append_rows(path: str | Path, packed: np.ndarray, ids: Sequence[str], skippe
             raise UserError(f"{folder} has a row with the id {first} already: remove it first")
         text, offsets = pack_ids(ids)
         contents: Contents = {"codes.npy": np.ascontiguousarray(packed), "ids.npy": text, "id_offsets.npy": offsets}
-        contents |= {"skipped.jsonl": skipped} if skipped else {}
+        lines = "".join(json.dumps(each, allow_nan=False) + "\n" for each in skipped)
+        contents |= {"skipped.jsonl": lines.encode()} if lines else {}
         part = _write_part(folder, "segment", manifest.next_number, len(ids), contents)
         write_manifest(folder, manifest._replace(segments=(*manifest.segments, part)))
 
@@ -195,10 +195,10 @@ def remove_rows(path: str | Path, ids: Sequence[str]) -> int:
         return len(kept)
 
 
-def _skipped_lines(folder: Path, manifest: Manifest) -> list[Any]:
-    """What all segments left out."""
-    paths = [folder / part.folder / "skipped.jsonl" for part in manifest.segments if "skipped.jsonl" in part.files]
-    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+def _skipped_lines(folder: Path, manifest: Manifest) -> bytes:
+    """What all segments left out, one JSON value a line."""
+    parts = [part for part in manifest.segments if "skipped.jsonl" in part.files]
+    return b"".join(locate(folder, part, "skipped.jsonl").read_bytes() for part in parts)
 
 
 def compact_bundle(path: str | Path) -> int:
