@@ -167,7 +167,8 @@ def spoiled(rows, place, value):
     return rows
 
 
-def test_what_cannot_be_encoded_leaves_nothing(models, features, photos, tmp_path):
+def test_what_cannot_be_encoded_leaves_nothing(models, features, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(serving_inputs, "_BLOCK_ROWS", 20)
     path = tmp_path / "x.drlh"
     run, images = (lambda name=name: serving.new_target(path, models / name) for name in ("run", "photos"))
     arrays = {
