@@ -81,6 +81,7 @@ class Bundle(NamedTuple):
         removed since `compact_bundle`.
       stored: int64 ``[N]``, the stored row of each row.
       stored_ids: Ids of all stored rows.
+      stored_logits: float16 ``[n, K]`` of each segment, mapped; none where the bundle has no logits.
     """
 
     path: Path
@@ -88,6 +89,7 @@ class Bundle(NamedTuple):
     codes: np.ndarray
     stored: np.ndarray
     stored_ids: Ids
+    stored_logits: tuple[np.ndarray, ...]
 
     @property
     def num_bits(self) -> int:
@@ -113,6 +115,16 @@ class Bundle(NamedTuple):
             if row < len(self.stored) and self.stored[row] == stored:
                 return row
         raise UserError(f"{self.path} has no row with the id {name}")
+
+    def logits_of(self, rows: np.ndarray) -> np.ndarray:
+        """Logits float16 ``[n, K]`` of rows int64 ``[n]``, of a bundle that has them."""
+        stored = self.stored[rows]
+        starts = np.cumsum([0, *(len(each) for each in self.stored_logits)])
+        logits = np.empty((len(rows), self.num_bits), np.float16)
+        for each, start, end in zip(self.stored_logits, starts, starts[1:]):
+            here = (start <= stored) & (stored < end)
+            logits[here] = each[stored[here] - start]
+        return logits
 
     def _packed(self, codes: np.ndarray) -> np.ndarray:
         codes = as_codes(codes, "query codes")
@@ -151,7 +163,12 @@ def _open(folder: Path, manifest: Manifest) -> Bundle:
     width = -(-manifest.num_bits // 8)
     joined = codes[0] if len(codes) == 1 else np.concatenate([np.empty((0, width), np.uint8), *codes])
     stored = np.delete(np.arange(len(joined)), removed)
-    return Bundle(folder, manifest, joined[stored] if len(removed) else joined, stored, ids)
+    logits = tuple(
+        _mapped(folder, part, "logits.npy", np.float16, (part.rows, manifest.num_bits))
+        for part in manifest.segments
+        if manifest.has_logits
+    )
+    return Bundle(folder, manifest, joined[stored] if len(removed) else joined, stored, ids, logits)
 
 
 def open_bundle(path: str | Path) -> Bundle:

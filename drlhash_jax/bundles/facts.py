@@ -54,6 +54,8 @@ def bundle_facts(bundle: Bundle) -> dict[str, str]:
         "model": _model_line(manifest.model),
         "coded as": manifest.role or "queries and database alike",
     }
+    if manifest.has_logits:
+        facts["logits"] = "float16, of every row"
     if num_rows:
         facts["distinct codes"] = f"{counts.distinct}; {counts.largest} rows share the most frequent one"
         facts["first id"], facts["last id"] = bundle.id_of(0), bundle.id_of(num_rows - 1)

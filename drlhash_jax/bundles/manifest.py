@@ -19,7 +19,13 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 ROLES = ("query", "database")
 # Files of a segment, by whether every segment has them; and the one file of a list of removed rows.
-SEGMENT_FILES = {"codes.npy": True, "ids.npy": True, "id_offsets.npy": True, "skipped.jsonl": False}
+SEGMENT_FILES = {
+    "codes.npy": True,
+    "ids.npy": True,
+    "id_offsets.npy": True,
+    "logits.npy": False,
+    "skipped.jsonl": False,
+}
 REMOVED_FILES = {"rows.npy": True}
 _FIELDS = ("format", "bits", "bit_order", "padding", "role", "model", "segments", "removed", "sha256")
 _MAX_BYTES = 16 * 2**20
@@ -82,6 +88,11 @@ class Manifest(NamedTuple):
     def parts(self) -> tuple[Part, ...]:
         """All parts."""
         return self.segments + ((self.removed,) if self.removed else ())
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether rows have their logits beside their codes: all of them, or none."""
+        return any("logits.npy" in part.files for part in self.segments)
 
     @property
     def next_number(self) -> int:
@@ -166,6 +177,8 @@ def _read_value(value: object) -> Manifest:
     numbers = [part.number for part in manifest.parts]
     if len(set(numbers)) != len(numbers):
         raise ValueError("two of its parts have the same number")
+    if len({"logits.npy" in part.files for part in segments}) > 1:
+        raise ValueError("some segments have logits.npy, others have not")
     return manifest
 
 

@@ -140,7 +140,24 @@ def _check_rows(folder: Path, num_bits: int, packed: np.ndarray, ids: Sequence[s
     check_ids(ids, str(folder))
 
 
-def append_rows(path: str | Path, packed: np.ndarray, ids: Sequence[str], skipped: Sequence[dict] = ()) -> None:
+def _check_logits(folder: Path, manifest: Manifest, logits: np.ndarray | None, num_rows: int) -> None:
+    if manifest.segments and manifest.has_logits != (logits is not None):
+        raise UserError(
+            f"rows of {folder} come {'with' if manifest.has_logits else 'without'} logits, so must new ones"
+        )
+    if logits is None:
+        return
+    if logits.dtype != np.float16 or logits.shape != (num_rows, manifest.num_bits) or not np.isfinite(logits).all():
+        raise UserError(f"logits for {folder}: give finite float16 [{num_rows}, {manifest.num_bits}]")
+
+
+def append_rows(
+    path: str | Path,
+    packed: np.ndarray,
+    ids: Sequence[str],
+    skipped: Sequence[dict] = (),
+    logits: np.ndarray | None = None,
+) -> None:
     """Adds rows to a bundle, as one segment: all of them or none.
 
     Args:
@@ -148,6 +165,7 @@ def append_rows(path: str | Path, packed: np.ndarray, ids: Sequence[str], skippe
       packed: codes uint8 ``[n, ceil(K / 8)]``, first bit highest, zero at the end, as `numpy.packbits` makes them.
       ids: of the rows; not those of rows that are there.
       skipped: what was left out, as JSON values for skipped.jsonl.
+      logits: float16 ``[n, K]`` that the codes are signs of; for all rows of a bundle, or None for all.
 
     Raises:
       UserError: rows that do not fit the bundle, or it cannot be written; it stays as it was.
@@ -155,11 +173,13 @@ def append_rows(path: str | Path, packed: np.ndarray, ids: Sequence[str], skippe
     folder = Path(path)
     with _only_writer(folder) as manifest:
         _check_rows(folder, manifest.num_bits, packed, ids)
+        _check_logits(folder, manifest, logits, len(ids))
         if there := set(ids).intersection(open_bundle(folder).ids()):
             first = next(each for each in ids if each in there)
             raise UserError(f"{folder} has a row with the id {first} already: remove it first")
         text, offsets = pack_ids(ids)
         contents: Contents = {"codes.npy": np.ascontiguousarray(packed), "ids.npy": text, "id_offsets.npy": offsets}
+        contents |= {} if logits is None else {"logits.npy": np.ascontiguousarray(logits)}
         lines = "".join(json.dumps(each, allow_nan=False) + "\n" for each in skipped)
         contents |= {"skipped.jsonl": lines.encode()} if lines else {}
         part = _write_part(folder, "segment", manifest.next_number, len(ids), contents)
@@ -222,6 +242,8 @@ def compact_bundle(path: str | Path) -> int:
         if ids:
             text, offsets = pack_ids(ids)
             contents: Contents = {"codes.npy": bundle.codes, "ids.npy": text, "id_offsets.npy": offsets}
+            if manifest.has_logits:
+                contents["logits.npy"] = bundle.logits_of(np.arange(len(ids)))
             skipped = _skipped_lines(folder, manifest)
             contents |= {"skipped.jsonl": skipped} if skipped else {}
             segments = (_write_part(folder, "segment", manifest.next_number, len(ids), contents),)

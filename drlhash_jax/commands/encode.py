@@ -28,7 +28,8 @@ _SELECTOR = flags.DEFINE_string("selector", None, "Who made that selection, such
 _ROLE = flags.DEFINE_enum(
     "role", None, ["query", "database"], "Side of the codes; needed where the model codes the two apart."
 )
-_APPEND = flags.DEFINE_bool("append", False, "Add to a bundle of the same model, with its bits and its role.")
+_LOGITS = flags.DEFINE_bool("logits", False, "Keep the logits of every row as float16, for query --rerank.")
+_APPEND = flags.DEFINE_bool("append", False, "Add to a bundle of the same model, with what it was made with.")
 
 
 def _check_flags() -> None:
@@ -38,7 +39,7 @@ def _check_flags() -> None:
         raise UserError("give one of --images=FOLDER and --embeddings=FILE")
     if _IDS.value and _IMAGES.value:
         raise UserError("--ids goes with --embeddings: the ids of images are their paths")
-    settled = [flag.name for flag in (_BITS, _SELECTOR, _ROLE) if flag.present]
+    settled = [flag.name for flag in (_BITS, _SELECTOR, _ROLE, _LOGITS) if flag.present]
     if _APPEND.value and settled:
         raise UserError(f"--{settled[0]} does not go with --append: the bundle says it")
 
@@ -54,7 +55,8 @@ def run() -> None:
     if _APPEND.value:
         target = serving.existing_target(_BUNDLE.value, _MODEL.value)
     else:
-        target = serving.new_target(_BUNDLE.value, _MODEL.value, _BITS.value, _SELECTOR.value, _ROLE.value)
+        settled = _BITS.value, _SELECTOR.value, _ROLE.value, _LOGITS.value
+        target = serving.new_target(_BUNDLE.value, _MODEL.value, *settled)
     with contextlib.ExitStack() as stack:
         started = []
 

@@ -23,6 +23,9 @@ _IMAGE = flags.DEFINE_string("image", None, "An image file.")
 _MODEL = flags.DEFINE_string("model", None, "The run or model that made the codes; for --embedding and --image.")
 _K = flags.DEFINE_integer("k", None, "Most rows of an answer; by default 10, or all within the radius.", lower_bound=1)
 _RADIUS = flags.DEFINE_integer("radius", None, "Only rows at this distance or nearer.", lower_bound=0)
+_RERANK = flags.DEFINE_integer(
+    "rerank", None, "Order this many nearest rows by logits; for --embedding and --image.", lower_bound=1
+)
 _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What is printed.")
 
 
@@ -33,6 +36,8 @@ def _check_flags() -> None:
     by_model = given[0] in ("embedding", "image")
     if by_model != bool(_MODEL.value):
         raise UserError("--model=DIR goes with --embedding and --image, and they with it")
+    if _RERANK.value is not None and not by_model:
+        raise UserError("--rerank goes with --embedding and --image: a code has no logits")
 
 
 def _print_table(answers: list) -> None:
@@ -57,10 +62,11 @@ def run() -> None:
     else:
         from drlhash_jax import serving
 
+        wanted = serving.Wanted(*limits, _RERANK.value)
         if _IMAGE.value is not None:
-            answers = [serving.ask_by_image(bundle, _MODEL.value, Path(_IMAGE.value), *limits)]
+            answers = [serving.ask_by_image(bundle, _MODEL.value, Path(_IMAGE.value), wanted)]
         else:
-            answers = serving.ask_by_array(bundle, _MODEL.value, _EMBEDDING.value, *limits)
+            answers = serving.ask_by_array(bundle, _MODEL.value, _EMBEDDING.value, wanted)
     if _FORMAT.value == "json":
         print(json.dumps([answer._asdict() for answer in answers], indent=1, ensure_ascii=False))
     else:

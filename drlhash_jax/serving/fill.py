@@ -1,5 +1,6 @@
 """Bundles filled with the codes of a saved model."""
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import numpy as np
 from drlhash_jax.bundles import append_rows, create_bundle, open_bundle, read_id_lines
 from drlhash_jax.data import Skipped
 from drlhash_jax.errors import UserError
-from drlhash_jax.runs import encode
+from drlhash_jax.runs import real_codes
 from drlhash_jax.serving.inputs import array_blocks, decode_blocks, list_images, read_inputs
 from drlhash_jax.serving.models import ServedModel, image_spec, open_model, open_model_of
 
@@ -27,12 +28,30 @@ class Target(NamedTuple):
       served: the model that makes its codes.
       role: "query" or "database" where the model codes the two apart; None otherwise.
       ids: of the rows that are there; None for a bundle that is made with its first rows.
+      logits: whether rows keep their logits.
     """
 
     path: Path
     served: ServedModel
     role: str | None
     ids: frozenset[str] | None
+    logits: bool
+
+
+class Rows(NamedTuple):
+    """Rows of one segment.
+
+    Attributes:
+      packed: codes uint8 ``[n, B]``.
+      logits: float16 ``[n, K]``; None where they are not kept.
+      ids: n of them.
+      skipped: files that were left out.
+    """
+
+    packed: np.ndarray
+    logits: np.ndarray | None
+    ids: list[str]
+    skipped: list[Skipped]
 
 
 class Filled(NamedTuple):
@@ -50,7 +69,12 @@ class Filled(NamedTuple):
 
 
 def new_target(
-    path: str | Path, model: str | Path, bits: int | None = None, selector: str | None = None, role: str | None = None
+    path: str | Path,
+    model: str | Path,
+    bits: int | None = None,
+    selector: str | None = None,
+    role: str | None = None,
+    logits: bool = False,
 ) -> Target:
     """A bundle to be made.
 
@@ -60,6 +84,7 @@ def new_target(
       bits: length of a stored selection; None, with selector None, for all bits.
       selector: who made it.
       role: "query" or "database"; needed where the model codes the two apart.
+      logits: whether the rows' logits are kept beside their codes, as float16.
 
     Raises:
       UserError: something is there, no model, no such selection, or no role where one is needed.
@@ -71,7 +96,7 @@ def new_target(
         raise UserError(
             f"{served.folder} codes queries and the database apart: give --role=database for a bundle to search in"
         )
-    return Target(Path(path), served, role if served.two_functions else None, None)
+    return Target(Path(path), served, role if served.two_functions else None, None, logits)
 
 
 def existing_target(path: str | Path, model: str | Path) -> Target:
@@ -81,25 +106,37 @@ def existing_target(path: str | Path, model: str | Path) -> Target:
       UserError: no bundle, or not its model.
     """
     bundle = open_bundle(path)
-    return Target(Path(path), open_model_of(bundle, model), bundle.manifest.role, frozenset(bundle.ids()))
+    manifest, served = bundle.manifest, open_model_of(bundle, model)
+    return Target(Path(path), served, manifest.role, frozenset(bundle.ids()), manifest.has_logits)
 
 
-def _packed(target: Target, inputs: np.ndarray) -> np.ndarray:
-    """Packed codes uint8 ``[n, B]`` of inputs ``[n, ...]``."""
+def _code(target: Target, inputs: np.ndarray, ids: list[str], skipped: list[Skipped]) -> Rows:
+    """Rows of inputs ``[n, ...]``."""
     served = target.served
-    return np.packbits(encode(served.model, inputs, served.bits, served.selector, role=target.role), axis=1)
+    real = real_codes(served.model, inputs, served.bits, served.selector, role=target.role)
+    largest = np.finfo(np.float16).max
+    logits = np.clip(real, -largest, largest).astype(np.float16) if target.logits else None
+    return Rows(np.packbits(real >= 0, axis=1), logits, ids, skipped)
 
 
-def _fill(target: Target, segments: Iterator[tuple[np.ndarray, list[str], list[Skipped]]]) -> int:
-    """Adds segments (packed codes, ids, files left out) to a bundle; number of rows."""
+def _join(rows: list[Rows]) -> Rows:
+    """Pieces of one segment as one."""
+    logits = None if rows[0].logits is None else np.concatenate([each.logits for each in rows])
+    ids, skipped = (list(itertools.chain(*parts)) for parts in zip(*((each.ids, each.skipped) for each in rows)))
+    return Rows(np.concatenate([each.packed for each in rows]), logits, ids, skipped)
+
+
+def _fill(target: Target, segments: Iterator[Rows]) -> int:
+    """Adds segments to a bundle; number of rows."""
     added, made = 0, False
     try:
-        for packed, ids, skipped in segments:
+        for rows in segments:
             if target.ids is None and not made:
                 create_bundle(target.path, target.served.num_bits, target.role, target.served.facts())
                 made = True
-            append_rows(target.path, packed, ids, [each._asdict() for each in skipped])
-            added += len(ids)
+            skipped = [each._asdict() for each in rows.skipped]
+            append_rows(target.path, rows.packed, rows.ids, skipped, rows.logits)
+            added += len(rows.ids)
     except BaseException:
         # A new bundle without any rows is half a one.
         if made and not added:
@@ -141,13 +178,14 @@ def encode_array(
     inputs = read_inputs("embeddings", address)
     ids = _read_ids(target, ids_path, len(inputs))
 
-    def segments() -> Iterator[tuple[np.ndarray, list[str], list[Skipped]]]:
-        packed: list[np.ndarray] = []
+    def segments() -> Iterator[Rows]:
+        rows, done = [], 0
         on_rows(0, len(inputs))
         for block in array_blocks(inputs, address):
-            packed.append(_packed(target, block))
-            on_rows(sum(map(len, packed)), len(inputs))
-        yield np.concatenate(packed), ids, []
+            rows.append(_code(target, block, ids[done : done + len(block)], []))
+            done += len(block)
+            on_rows(done, len(inputs))
+        yield _join(rows)
 
     return Filled(_fill(target, segments()))
 
@@ -175,11 +213,11 @@ def encode_folder(target: Target, root: Path, on_rows: OnRows = lambda done, tot
         raise UserError(f"--images={root} holds no image")
     new = [name for name in names if name not in (target.ids or ())]
 
-    def segments() -> Iterator[tuple[np.ndarray, list[str], list[Skipped]]]:
+    def segments() -> Iterator[Rows]:
         done = noted = 0
         on_rows(0, len(new))
         for images in decode_blocks(root, new, spec, skipped):
-            yield _packed(target, images.pixels), images.names, skipped[noted:]
+            yield _code(target, images.pixels, images.names, skipped[noted:])
             done, noted = done + len(images.names), len(skipped)
             on_rows(done, len(new))
 

@@ -149,6 +149,10 @@ SIGNED = {
     "no codes": (lambda value: value["segments"][0]["files"].pop("codes.npy"), "without codes.npy"),
     "segments of a number": (set_field("segments", 3), "damaged"),
     "removed of text": (set_field("removed", "all"), "damaged"),
+    "logits of one segment": (
+        set_field("segments", 0, "files", "logits.npy", {"bytes": 9, "sha256": "0" * 64}),
+        "some segments have logits.npy",
+    ),
     "no bits": (set_field("bits", 0), "bits is '0'"),
     "other bits": (set_field("bits", 20), "not uint8 [30, 3]"),
     "fewer bits": (set_field("bits", 9), "ones beyond bit 9"),

@@ -106,6 +106,18 @@ def test_rows_that_do_not_fit(codes, ids, words, tmp_path):
     assert len(bundles.open_bundle(path).ids()) == 50 and bundles.find_faults(path) == []
 
 
+@pytest.mark.parametrize(
+    "logits",
+    [np.zeros((1, 12), np.float32), np.zeros((2, 12), np.float16), np.full((1, 12), np.nan, np.float16)],
+    ids=["type", "rows", "nan"],
+)
+def test_logits_that_do_not_fit(logits, tmp_path):
+    path = make_bundle(tmp_path / "x.drlh", ())
+    with pytest.raises(UserError, match="give finite float16"):
+        bundles.append_rows(path, pack(draw_codes(1)), ["a"], logits=logits)
+    assert bundles.open_bundle(path).ids() == []
+
+
 def test_removing_what_is_not_there(tmp_path):
     path = make_bundle(tmp_path / "x.drlh")
     for ids, words in ((["0/1", "0/99"], "id 0/99; nothing was removed"), (["0/1", "0/1"], "occurs twice")):

@@ -156,6 +156,11 @@ MISTAKES = {
         ("query", "--bundle=x.drlh", "--embedding=two.npy", "--model=other"),
         "--model=other is not the model of x.drlh",
     ),
+    "query for an order of codes": (("query", "--bundle=x.drlh", "--id=1", "--rerank=9"), "a code has no logits"),
+    "query for an order without logits": (
+        ("query", "--bundle=x.drlh", "--embedding=two.npy", "--model=run", "--rerank=9"),
+        "--rerank: x.drlh has no logits; encode with --logits",
+    ),
     "query for what is not there": (("query", "--bundle=x.drlh", "--id=99"), "no row with the id 99"),
     "query for another length": (("query", "--bundle=x.drlh", "--code=0101"), "give 6 digits 0 and 1"),
     "inspect something else": (("inspect", "--bundle=run"), "run is not a bundle of codes"),

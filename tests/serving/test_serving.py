@@ -12,7 +12,8 @@ from small_models import FEATURES, PHOTOS, draw_inputs, save_model
 from drlhash_jax import bundles, serving
 from drlhash_jax.data import ImageSpec, decode_image
 from drlhash_jax.errors import UserError
-from drlhash_jax.runs import encode, load_model
+from drlhash_jax.runs import encode, load_model, real_codes
+from drlhash_jax.serving import Wanted
 from drlhash_jax.serving import inputs as serving_inputs
 
 
@@ -56,7 +57,9 @@ def test_embeddings(block_rows, models, features, tmp_path, monkeypatch):
     assert bundle.manifest.model["input"] == {"kind": "features", "shape": [8]}
     assert bundles.find_faults(tmp_path / "x.drlh") == []
     # Every row finds itself first, or an earlier row of the same code.
-    for row, answer in enumerate(serving.ask_by_array(bundle, models / "run", str(tmp_path / "features.npy"), 1)):
+    for row, answer in enumerate(
+        serving.ask_by_array(bundle, models / "run", str(tmp_path / "features.npy"), Wanted(1))
+    ):
         assert answer.distances == [0] and int(answer.ids[0]) <= row and answer.query == f"row {row}"
 
 
@@ -71,7 +74,7 @@ def test_selected_bits_and_ids_and_more_rows(models, features, tmp_path):
     np.testing.assert_array_equal(codes_of(path), np.concatenate([expected, expected]))
     bundle = bundles.open_bundle(path)
     assert bundle.ids()[49:51] == ["item 49", "more 0"] and len(bundle.manifest.segments) == 2
-    (answer, *_) = serving.ask_by_array(bundle, models / "run", address, radius=0)
+    (answer, *_) = serving.ask_by_array(bundle, models / "run", address, Wanted(radius=0))
     assert answer.ids == [bundle.id_of(row) for row in np.flatnonzero((codes_of(path) == expected[0]).all(axis=1))]
 
 
@@ -85,9 +88,45 @@ def test_two_functions(models, features, tmp_path):
     np.testing.assert_array_equal(codes_of(path), database)
     bundle = bundles.open_bundle(path)
     assert bundle.manifest.role == "database" and (query != database).any()
-    answers = serving.ask_by_array(bundle, models / "two", address, 50)
+    answers = serving.ask_by_array(bundle, models / "two", address, Wanted(50))
     distances = (query[:, None] != database[None]).sum(axis=2)
     assert [answer.distances for answer in answers] == np.sort(distances, axis=1).tolist()
+
+
+def test_logits_are_kept_and_put_the_nearest_in_order(models, features, tmp_path, monkeypatch):
+    monkeypatch.setattr(serving_inputs, "_BLOCK_ROWS", 20)
+    path, address = tmp_path / "x.drlh", str(tmp_path / "features.npy")
+    serving.encode_array(serving.new_target(path, models / "run", logits=True), address)
+    (tmp_path / "more.txt").write_text("".join(f"more {row}\n" for row in range(50)))
+    serving.encode_array(serving.existing_target(path, models / "run"), address, tmp_path / "more.txt")
+    bundles.remove_rows(path, ["3", "more 8"])
+    kept = np.delete(np.concatenate([np.arange(50)] * 2), [3, 58])
+    real = real_codes(load_model(models / "run/model"), features)
+    for _ in range(2):
+        bundle = bundles.open_bundle(path)
+        assert bundles.find_faults(path) == [] and bundles.bundle_facts(bundle)["logits"].startswith("float16")
+        stored = bundle.logits_of(np.arange(98))
+        np.testing.assert_array_equal(stored, real[kept].astype(np.float16))
+        np.testing.assert_array_equal(bundle.logits_of(np.array([60, 2])), stored[[60, 2]])
+        answers = serving.ask_by_array(bundle, models / "run", address, Wanted(5, rerank=30))
+        distances, rows = bundle.search(real >= 0, 30)
+        for query, answer in enumerate(answers):
+            near = stored[rows[query]].astype(np.float64)
+            scale = np.maximum(np.linalg.norm(near, axis=1) * np.linalg.norm(real[query]), 1e-30)
+            cosine = dict(zip(rows[query].tolist(), near @ real[query] / scale))
+            given = [bundle.row_of(name) for name in answer.ids]
+            # By value: rows of equal cosine may come in any order.
+            assert [cosine[row] for row in given] == pytest.approx(sorted(cosine.values())[:-6:-1], abs=1e-6)
+            distance = dict(zip(rows[query].tolist(), distances[query].tolist()))
+            assert answer.distances == [distance[row] for row in given]
+        bundles.compact_bundle(path)
+    with pytest.raises(UserError, match="leave out --radius"):
+        serving.ask_by_array(bundle, models / "run", address, Wanted(radius=3, rerank=30))
+    with pytest.raises(UserError, match="come with logits, so must new ones"):
+        bundles.append_rows(path, np.zeros((1, 1), np.uint8), ["new"])
+    serving.encode_array(serving.new_target(tmp_path / "y.drlh", models / "run"), address)
+    with pytest.raises(UserError, match="has no logits; encode with --logits"):
+        serving.ask_by_array(bundles.open_bundle(tmp_path / "y.drlh"), models / "run", address, Wanted(rerank=30))
 
 
 @pytest.fixture
@@ -131,7 +170,7 @@ def test_images(block_bytes, models, photos, tmp_path, monkeypatch):
     assert {each.path for each in filled.skipped} == left_out
     lines = [line for file in path.glob("*/skipped.jsonl") for line in file.read_text().splitlines()]
     assert {json.loads(line)["path"] for line in lines} == left_out and len(lines) == len(left_out)
-    answer = serving.ask_by_image(bundle, models / "photos", photos / "b/ü.png", 1)
+    answer = serving.ask_by_image(bundle, models / "photos", photos / "b/ü.png", Wanted(1))
     assert answer.distances == [0]
     # The same call goes on where it was: nothing is coded twice.
     before = bundle.codes.copy()
@@ -151,14 +190,14 @@ def test_other_models_are_refused(models, features, tmp_path):
     bundle = bundles.open_bundle(path)
     for call in (
         lambda: serving.existing_target(path, tmp_path / "other"),
-        lambda: serving.ask_by_array(bundle, tmp_path / "other", address),
-        lambda: serving.ask_by_image(bundle, models / "photos", tmp_path / "x.png"),
+        lambda: serving.ask_by_array(bundle, tmp_path / "other", address, Wanted()),
+        lambda: serving.ask_by_image(bundle, models / "photos", tmp_path / "x.png", Wanted()),
     ):
         with pytest.raises(UserError, match="is not the model of .*codes of two models cannot be compared"):
             call()
     bundles.create_bundle(tmp_path / "unknown.drlh", 6)
     with pytest.raises(UserError, match="does not say which model"):
-        serving.ask_by_array(bundles.open_bundle(tmp_path / "unknown.drlh"), models / "run", address)
+        serving.ask_by_array(bundles.open_bundle(tmp_path / "unknown.drlh"), models / "run", address, Wanted())
 
 
 def spoiled(rows, place, value):
@@ -225,4 +264,4 @@ def test_images_that_cannot_be_asked_for(models, photos, tmp_path):
     bundle = bundles.open_bundle(tmp_path / "x.drlh")
     for name in ("b/broken.jpg", "nothing.png", "pipe.png", "b"):
         with pytest.raises(UserError, match=f"--image=.*{name} cannot be read"):
-            serving.ask_by_image(bundle, models / "photos", photos / name)
+            serving.ask_by_image(bundle, models / "photos", photos / name, Wanted())
