@@ -118,7 +118,7 @@ def encode(
 def real_codes(
     model: Model, inputs: Any, bits: int | None = None, selector: str | None = None, *, role: str | None = None
 ) -> np.ndarray:
-    """Logits float32 ``[N, K]`` or ``[N, p]``, whose signs are the codes; arguments and errors are those of `encode`."""
+    """Logits float32 ``[N, K]`` or ``[N, p]``, whose signs are the codes; arguments and errors as in `encode`."""
     _check_inputs(model, inputs)
     if role not in ("query", "database", None) or (role is None and model.method.database_logits):
         raise UserError(f'role={role}: this model codes queries and the database apart; give "query" or "database"')

@@ -27,7 +27,7 @@ class Target(NamedTuple):
       path: it.
       served: the model that makes its codes.
       role: "query" or "database" where the model codes the two apart; None otherwise.
-      ids: of the rows that are there; None for a bundle that is made with its first rows.
+      ids: of the rows that are there; None for a bundle that is to be made.
       logits: whether rows keep their logits.
     """
 
@@ -127,21 +127,22 @@ def _join(rows: list[Rows]) -> Rows:
 
 
 def _fill(target: Target, segments: Iterator[Rows]) -> int:
-    """Adds segments to a bundle; number of rows."""
-    added, made = 0, False
+    """Adds segments to a bundle, which is made first, so that a place that cannot be written is known at once.
+
+    Returns:
+      Number of rows. A new bundle that gets none is removed again, whatever was raised.
+    """
+    added = 0
+    if target.ids is None:
+        create_bundle(target.path, target.served.num_bits, target.role, target.served.facts())
     try:
         for rows in segments:
-            if target.ids is None and not made:
-                create_bundle(target.path, target.served.num_bits, target.role, target.served.facts())
-                made = True
             skipped = [each._asdict() for each in rows.skipped]
             append_rows(target.path, rows.packed, rows.ids, skipped, rows.logits)
             added += len(rows.ids)
-    except BaseException:
-        # A new bundle without any rows is half a one.
-        if made and not added:
+    finally:
+        if target.ids is None and not added:
             shutil.rmtree(target.path, ignore_errors=True)
-        raise
     return added
 
 
@@ -153,7 +154,7 @@ def _read_ids(target: Target, ids_path: Path | None, num_rows: int) -> list[str]
                 f"--ids={ids_path} has {len(ids)} lines, the embeddings {num_rows} rows: they go row by row"
             )
         return ids
-    if target.ids is not None:
+    if target.ids:
         raise UserError("--append needs --ids: row numbers would be those of the rows that are there")
     return [str(row) for row in range(num_rows)]
 

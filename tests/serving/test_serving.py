@@ -252,6 +252,23 @@ def test_what_cannot_be_encoded_leaves_nothing(models, features, photos, tmp_pat
         assert not path.exists()
 
 
+def test_a_place_that_cannot_be_written_is_known_at_once(models, features, tmp_path):
+    (tmp_path / "file").touch()
+    target = serving.new_target(tmp_path / "file/x.drlh", models / "run")
+    seen = []
+    with pytest.raises(UserError, match="cannot be written"):
+        serving.encode_array(target, str(tmp_path / "features.npy"), on_rows=lambda *each: seen.append(each))
+    assert seen == []
+
+
+def test_a_bundle_without_rows_is_filled_by_the_same_call(models, features, tmp_path):
+    """As a kill within the first segment leaves it."""
+    path, address = tmp_path / "x.drlh", str(tmp_path / "features.npy")
+    target = serving.new_target(path, models / "run")
+    bundles.create_bundle(path, 6, None, target.served.facts())
+    assert serving.encode_array(serving.existing_target(path, models / "run"), address).added == 50
+
+
 def test_row_numbers_do_not_come_twice(models, features, tmp_path):
     path, address = tmp_path / "x.drlh", str(tmp_path / "features.npy")
     serving.encode_array(serving.new_target(path, models / "run"), address)
