@@ -93,6 +93,7 @@ def test_ids_of_any_script(names, tmp_path):
         (pack(draw_codes(2)), ["a", ""], "row 1 cannot be used: it is empty"),
         (pack(draw_codes(1)), ["a\nb"], "control character"),
         (pack(draw_codes(1)), ["\x1b[2J"], "control character"),
+        (pack(draw_codes(1)), ["\x9b2J"], "control character"),
         (pack(draw_codes(1)), ["\ud800"], "not UTF-8"),
         (pack(draw_codes(1)), ["x" * 5000], "5000 bytes"),
         (pack(draw_codes(1))[:0], [], "no rows"),
