@@ -27,7 +27,7 @@ SEGMENT_FILES = {
     "skipped.jsonl": False,
 }
 REMOVED_FILES = {"rows.npy": True}
-_FIELDS = ("format", "bits", "bit_order", "padding", "role", "model", "segments", "removed", "sha256")
+_FIELDS = ("format", "bits", "bit_order", "padding", "role", "model", "logits", "segments", "removed", "sha256")
 _MAX_BYTES = 16 * 2**20
 _MAX_BITS = 65_536
 _MAX_NUMBER = 10**9
@@ -74,6 +74,7 @@ class Manifest(NamedTuple):
       num_bits: K.
       role: "query" or "database" where a model codes the two apart; None otherwise.
       model: facts about the model that made the codes, JSON values, "sha256" among them; None if it is not known.
+      has_logits: whether all rows have their logits beside their codes; otherwise none has.
       segments: parts that hold rows, in their order.
       removed: the part that lists the rows that no longer count; None if there are none.
     """
@@ -81,6 +82,7 @@ class Manifest(NamedTuple):
     num_bits: int
     role: str | None = None
     model: dict | None = None
+    has_logits: bool = False
     segments: tuple[Part, ...] = ()
     removed: Part | None = None
 
@@ -88,11 +90,6 @@ class Manifest(NamedTuple):
     def parts(self) -> tuple[Part, ...]:
         """All parts."""
         return self.segments + ((self.removed,) if self.removed else ())
-
-    @property
-    def has_logits(self) -> bool:
-        """Whether rows have their logits beside their codes: all of them, or none."""
-        return any("logits.npy" in part.files for part in self.segments)
 
     @property
     def next_number(self) -> int:
@@ -128,6 +125,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "padding": "zero",
         "role": manifest.role,
         "model": manifest.model,
+        "logits": manifest.has_logits,
         "segments": [_describe_part(part) for part in manifest.segments],
         "removed": _describe_part(manifest.removed) if manifest.removed else None,
     }
@@ -173,12 +171,14 @@ def _read_value(value: object) -> Manifest:
         raise ValueError("model has no sha256")
     segments = tuple(_read_part("segment", each, SEGMENT_FILES) for each in value["segments"])
     removed = None if value["removed"] is None else _read_part("removed", value["removed"], REMOVED_FILES)
-    manifest = Manifest(_whole(value["bits"], 1, _MAX_BITS, "bits"), role, model, segments, removed)
+    manifest = Manifest(_whole(value["bits"], 1, _MAX_BITS, "bits"), role, model, value["logits"], segments, removed)
     numbers = [part.number for part in manifest.parts]
     if len(set(numbers)) != len(numbers):
         raise ValueError("two of its parts have the same number")
-    if len({"logits.npy" in part.files for part in segments}) > 1:
-        raise ValueError("some segments have logits.npy, others have not")
+    if type(manifest.has_logits) is not bool:
+        raise ValueError(f"logits is {str(manifest.has_logits)[:40]!r}, not true or false")
+    if any(("logits.npy" in part.files) != manifest.has_logits for part in segments):
+        raise ValueError("logits does not say which files the segments have")
     return manifest
 
 

@@ -107,7 +107,9 @@ def _write_part(folder: Path, kind: str, number: int, rows: int, contents: Conte
     return part
 
 
-def create_bundle(path: str | Path, num_bits: int, role: str | None = None, model: dict | None = None) -> None:
+def create_bundle(
+    path: str | Path, num_bits: int, role: str | None = None, model: dict | None = None, logits: bool = False
+) -> None:
     """Makes a bundle without rows.
 
     Args:
@@ -115,6 +117,7 @@ def create_bundle(path: str | Path, num_bits: int, role: str | None = None, mode
       num_bits: K.
       role: "query" or "database" where a model codes the two apart.
       model: facts about the model, JSON values, "sha256" among them.
+      logits: whether rows come with their logits.
 
     Raises:
       UserError: there is something already, or it cannot be written.
@@ -124,7 +127,7 @@ def create_bundle(path: str | Path, num_bits: int, role: str | None = None, mode
         raise UserError(f"{path} is there already: give another name, or --append if it is a bundle to be added to")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     with _whole_folder(folder, temporary):
-        write_manifest(temporary, Manifest(num_bits, role, model))
+        write_manifest(temporary, Manifest(num_bits, role, model, logits))
 
 
 def _check_rows(folder: Path, num_bits: int, packed: np.ndarray, ids: Sequence[str]) -> None:
@@ -141,7 +144,7 @@ def _check_rows(folder: Path, num_bits: int, packed: np.ndarray, ids: Sequence[s
 
 
 def _check_logits(folder: Path, manifest: Manifest, logits: np.ndarray | None, num_rows: int) -> None:
-    if manifest.segments and manifest.has_logits != (logits is not None):
+    if manifest.has_logits != (logits is not None):
         raise UserError(
             f"rows of {folder} come {'with' if manifest.has_logits else 'without'} logits, so must new ones"
         )
@@ -165,7 +168,7 @@ def append_rows(
       packed: codes uint8 ``[n, ceil(K / 8)]``, first bit highest, zero at the end, as `numpy.packbits` makes them.
       ids: of the rows; not those of rows that are there.
       skipped: what was left out, as JSON values for skipped.jsonl.
-      logits: float16 ``[n, K]`` that the codes are signs of; for all rows of a bundle, or None for all.
+      logits: float16 ``[n, K]`` that the codes are signs of, for a bundle of rows with logits; else None.
 
     Raises:
       UserError: rows that do not fit the bundle, or it cannot be written; it stays as it was.

@@ -134,7 +134,8 @@ def _fill(target: Target, segments: Iterator[Rows]) -> int:
     """
     added = 0
     if target.ids is None:
-        create_bundle(target.path, target.served.num_bits, target.role, target.served.facts())
+        served = target.served
+        create_bundle(target.path, served.num_bits, target.role, served.facts(), target.logits)
     try:
         for rows in segments:
             skipped = [each._asdict() for each in rows.skipped]

@@ -151,8 +151,10 @@ SIGNED = {
     "removed of text": (set_field("removed", "all"), "damaged"),
     "logits of one segment": (
         set_field("segments", 0, "files", "logits.npy", {"bytes": 9, "sha256": "0" * 64}),
-        "some segments have logits.npy",
+        "logits does not say",
     ),
+    "logits of none": (set_field("logits", True), "logits does not say"),
+    "logits of text": (set_field("logits", "no"), "logits is 'no'"),
     "no bits": (set_field("bits", 0), "bits is '0'"),
     "other bits": (set_field("bits", 20), "not uint8 [30, 3]"),
     "fewer bits": (set_field("bits", 9), "ones beyond bit 9"),

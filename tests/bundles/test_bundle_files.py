@@ -113,7 +113,7 @@ def test_rows_that_do_not_fit(codes, ids, words, tmp_path):
     ids=["type", "rows", "nan"],
 )
 def test_logits_that_do_not_fit(logits, tmp_path):
-    path = make_bundle(tmp_path / "x.drlh", ())
+    path = make_bundle(tmp_path / "x.drlh", (), logits=True)
     with pytest.raises(UserError, match="give finite float16"):
         bundles.append_rows(path, pack(draw_codes(1)), ["a"], logits=logits)
     assert bundles.open_bundle(path).ids() == []

@@ -265,8 +265,9 @@ def test_a_bundle_without_rows_is_filled_by_the_same_call(models, features, tmp_
     """As a kill within the first segment leaves it."""
     path, address = tmp_path / "x.drlh", str(tmp_path / "features.npy")
     target = serving.new_target(path, models / "run")
-    bundles.create_bundle(path, 6, None, target.served.facts())
+    bundles.create_bundle(path, 6, None, target.served.facts(), logits=True)
     assert serving.encode_array(serving.existing_target(path, models / "run"), address).added == 50
+    assert bundles.open_bundle(path).logits_of(np.arange(50)).shape == (50, 6)
 
 
 def test_row_numbers_do_not_come_twice(models, features, tmp_path):
