@@ -7,7 +7,7 @@ from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code
 from drlhash_jax.bundles.bundle import Bundle, open_bundle
 from drlhash_jax.bundles.export import FORMATS, export_bundle
 from drlhash_jax.bundles.facts import bundle_facts
-from drlhash_jax.bundles.hamming import Neighbours, search, within
+from drlhash_jax.bundles.hamming import search, within
 from drlhash_jax.bundles.ids import id_problem, read_id_lines
 from drlhash_jax.bundles.verify import find_faults
 from drlhash_jax.bundles.write import append_rows, compact_bundle, create_bundle, remove_rows
@@ -16,7 +16,6 @@ __all__ = [
     "FORMATS",
     "Answer",
     "Bundle",
-    "Neighbours",
     "append_rows",
     "ask",
     "ask_by_id",
