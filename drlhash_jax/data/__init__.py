@@ -4,9 +4,10 @@ from drlhash_jax.data.benchmarks import data_file
 from drlhash_jax.data.dataset import Dataset, DataSettings
 from drlhash_jax.data.embeddings import read_array, split_address
 from drlhash_jax.data.facts import input_digest, notices
+from drlhash_jax.data.folder import find_images
 from drlhash_jax.data.image_store import load_images
-from drlhash_jax.data.images import ImageSpec, decode_image
-from drlhash_jax.data.npy_files import check_unfolding, read_npy
+from drlhash_jax.data.images import ImageSpec, Skipped, UnreadableImageError, decode_image
+from drlhash_jax.data.npz_files import check_unfolding
 from drlhash_jax.data.paths import regular_file
 from drlhash_jax.data.protocols import (
     CONFIGURED,
@@ -30,10 +31,13 @@ __all__ = [
     "Dataset",
     "ImageSpec",
     "ProtocolSettings",
+    "Skipped",
     "Split",
+    "UnreadableImageError",
     "check_unfolding",
     "data_file",
     "decode_image",
+    "find_images",
     "find_protocol",
     "input_digest",
     "load_dataset",
@@ -42,7 +46,6 @@ __all__ = [
     "notices",
     "query_labels",
     "read_array",
-    "read_npy",
     "regular_file",
     "select_rows",
     "split_address",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from drlhash_jax.codes.npy_files import one_line
 from drlhash_jax.data.dataset import Dataset, DataSettings
 from drlhash_jax.data.images import ImageSpec, decode_image
-from drlhash_jax.data.npy_files import one_line
 from drlhash_jax.errors import UserError
 
 # The shared benchmark files are looked up here; see the README for what they hold.

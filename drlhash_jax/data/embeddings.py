@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from drlhash_jax.codes.npy_files import map_npy
 from drlhash_jax.data.dataset import Dataset, DataSettings, needed_path
-from drlhash_jax.data.npy_files import map_npy, npz_keys, open_npz, read_npz
+from drlhash_jax.data.npz_files import npz_keys, open_npz, read_npz
 from drlhash_jax.data.paths import regular_file
 from drlhash_jax.errors import UserError
 

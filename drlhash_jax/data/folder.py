@@ -16,8 +16,17 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _class_files(root: Path, name: str, ignored: list[Skipped]) -> list[str]:
-    """Image files of a class, in its sub-folders too, sorted; links are followed to files only."""
+def find_images(root: Path, name: str, ignored: list[Skipped]) -> list[str]:
+    """Image files of a folder, in its sub-folders too; links are followed to files only.
+
+    Args:
+      root: folder that the results are relative to.
+      name: of the folder in it; "" for itself.
+      ignored: gets what is left out: hidden names, links to folders, files that are not named like images.
+
+    Returns:
+      Paths relative to root, sorted.
+    """
     found = []
     for folder, folders, files in os.walk(root / name):
         inside = Path(folder).relative_to(root)
@@ -92,7 +101,7 @@ def load_folder(settings: DataSettings) -> Dataset:
     classes = _class_folders(root, ignored)
     names, labels = [], []
     for number, name in enumerate(classes):
-        found = _class_files(root, name, ignored)
+        found = find_images(root, name, ignored)
         if not found and not settings.allow_empty_class:
             raise UserError(
                 f"{root / name} holds no image ({', '.join(SUFFIXES)}); fill or remove the folder, "

@@ -21,9 +21,9 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock
 
+from drlhash_jax.codes.npy_files import read_header
 from drlhash_jax.data.digests import finish_digest
 from drlhash_jax.data.images import ImageSpec, Skipped
-from drlhash_jax.data.npy_files import read_header
 from drlhash_jax.errors import UserError
 
 _HEADER_BYTES = 256

@@ -2,7 +2,7 @@
 
 from drlhash_jax.runs.lock import LOCK_FILES, lock_directory, unlock_directory
 from drlhash_jax.runs.model_files import ModelRecord, flatten_params, unflatten_params, write_model
-from drlhash_jax.runs.models import Model, encode, load_model, selected_bits
+from drlhash_jax.runs.models import Model, encode, load_model, real_codes, selected_bits
 from drlhash_jax.runs.processes import any_process, from_first_process, in_first_process, is_first_process
 from drlhash_jax.runs.stored_config import differing_fields, flatten_config
 from drlhash_jax.runs.workdir import Workdir
@@ -22,6 +22,7 @@ __all__ = [
     "is_first_process",
     "load_model",
     "lock_directory",
+    "real_codes",
     "selected_bits",
     "unflatten_params",
     "unlock_directory",

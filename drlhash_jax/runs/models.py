@@ -13,7 +13,7 @@ from drlhash_jax.encoders import InputSpec, prepare_inputs
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import Method
 from drlhash_jax.runs.model_files import read_model
-from drlhash_jax.training import encode_codes
+from drlhash_jax.training import encode_logits
 
 
 class Model(NamedTuple):
@@ -97,7 +97,7 @@ def load_model(folder: str | Path) -> Model:
 def encode(
     model: Model, inputs: Any, bits: int | None = None, selector: str | None = None, *, role: str | None = None
 ) -> np.ndarray:
-    """Codes of inputs.
+    """Codes of inputs: bit 1 where the logit is at least 0.
 
     Args:
       model: Model.
@@ -112,11 +112,18 @@ def encode(
     Raises:
       UserError: inputs of another kind or width, no such selection, or no role where there are two functions.
     """
+    return (real_codes(model, inputs, bits, selector, role=role) >= 0).astype(np.uint8)
+
+
+def real_codes(
+    model: Model, inputs: Any, bits: int | None = None, selector: str | None = None, *, role: str | None = None
+) -> np.ndarray:
+    """Logits float32 ``[N, K]`` or ``[N, p]``, whose signs are the codes; arguments and errors as in `encode`."""
     _check_inputs(model, inputs)
     if role not in ("query", "database", None) or (role is None and model.method.database_logits):
         raise UserError(f'role={role}: this model codes queries and the database apart; give "query" or "database"')
-    codes = encode_codes(model.method.logits_for(role or "query"), model.params, inputs, model.spec)
-    return codes[:, selected_bits(model, bits, selector)]
+    logits = encode_logits(model.method.logits_for(role or "query"), model.params, inputs, model.spec)
+    return logits[:, selected_bits(model, bits, selector)]
 
 
 def selected_bits(model: Model, bits: int | None, selector: str | None) -> np.ndarray:

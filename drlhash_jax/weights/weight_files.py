@@ -15,7 +15,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from drlhash_jax.data import check_unfolding, read_npy, regular_file
+from drlhash_jax.codes.npy_files import read_npy
+from drlhash_jax.data import check_unfolding, regular_file
 from drlhash_jax.errors import UserError
 from drlhash_jax.weights.torch_pickle import Storage, Tensor, read_pickle
 

@@ -30,7 +30,10 @@ OWN_FLAGS = {
     "train": ("--coordinator=", "--distributed=auto|on|off"),
     "compare": ("--jobs=N",),
     "eval": ("--query_codes=", "--codes=auto|bits|signs|packed|logits", "--top_k=N"),
-    "report": ("--runs=A,B,...", "--out=", "--[no]robustness"),
+    "report": ("--runs=A,B,...", "--[no]robustness"),
+    "encode": ("--images=", "--[no]append", "--role=query|database"),
+    "query": ("--radius=N", "--format=table|json"),
+    "export": ("--format=npy|faiss|parquet|pgvector",),
 }
 
 

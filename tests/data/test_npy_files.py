@@ -7,8 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from drlhash_jax.codes.npy_files import map_npy, read_header, read_npy
 from drlhash_jax.data.embeddings import read_array
-from drlhash_jax.data.npy_files import check_unfolding, map_npy, read_header, read_npy
+from drlhash_jax.data.npz_files import check_unfolding
 from drlhash_jax.errors import UserError
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 
 import jax.numpy as jnp
 import numpy as np
@@ -72,6 +73,17 @@ def test_a_full_disk_leaves_the_old_file_and_one_line(fill_disk, tmp_path, monke
     )
     assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["arrays.npz"]
     assert capfd.readouterr().err == ""
+
+
+def test_an_array_cut_short_for_want_of_room_says_so(tmp_path):
+    rows, limits = np.zeros(10**6, np.uint8), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="1000000 requested and .* written; make room"):
+            write_atomically(tmp_path / "rows.npy", lambda file: np.save(file, rows))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["file/below", "x" * 300])

@@ -1,0 +1,34 @@
+"""Codes in use: a directory of packed codes with ids and digests, exact search in it, and files for other software.
+
+NumPy and the standard library alone, so that commands which need no model start at once.
+"""
+
+from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code
+from drlhash_jax.bundles.bundle import Bundle, open_bundle
+from drlhash_jax.bundles.export import FORMATS, export_bundle
+from drlhash_jax.bundles.facts import bundle_facts
+from drlhash_jax.bundles.hamming import search, within
+from drlhash_jax.bundles.ids import id_problem, read_id_lines
+from drlhash_jax.bundles.verify import find_faults
+from drlhash_jax.bundles.write import append_rows, compact_bundle, create_bundle, remove_rows
+
+__all__ = [
+    "FORMATS",
+    "Answer",
+    "Bundle",
+    "append_rows",
+    "ask",
+    "ask_by_id",
+    "bundle_facts",
+    "compact_bundle",
+    "create_bundle",
+    "export_bundle",
+    "find_faults",
+    "id_problem",
+    "open_bundle",
+    "parse_code",
+    "read_id_lines",
+    "remove_rows",
+    "search",
+    "within",
+]

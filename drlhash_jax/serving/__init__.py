@@ -1,0 +1,14 @@
+"""Saved models at work: images and embeddings become codes in a bundle, and questions to one."""
+
+from drlhash_jax.serving.ask import Wanted, ask_by_array, ask_by_image
+from drlhash_jax.serving.fill import encode_array, encode_folder, existing_target, new_target
+
+__all__ = [
+    "Wanted",
+    "ask_by_array",
+    "ask_by_image",
+    "encode_array",
+    "encode_folder",
+    "existing_target",
+    "new_target",
+]

@@ -1,0 +1,104 @@
+"""A saved model with what a bundle remembers of it, and the refusal of one with codes of another."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from drlhash_jax.bundles import Bundle
+from drlhash_jax.data import ImageSpec
+from drlhash_jax.errors import UserError
+from drlhash_jax.files import sha256_of
+from drlhash_jax.runs import Model, load_model, selected_bits
+
+_DESCRIPTION = "model.json"
+
+
+class ServedModel(NamedTuple):
+    """A model, and the bits of it that are in use.
+
+    Attributes:
+      model: Model.
+      folder: it was read from.
+      sha256: of its description, which holds the digest of its parameters.
+      bits: length of a stored selection; None, with selector None, for all bits.
+      selector: who made it.
+    """
+
+    model: Model
+    folder: Path
+    sha256: str
+    bits: int | None = None
+    selector: str | None = None
+
+    @property
+    def num_bits(self) -> int:
+        """Bits of its codes."""
+        return len(selected_bits(self.model, self.bits, self.selector))
+
+    @property
+    def two_functions(self) -> bool:
+        """Whether it codes queries and the database apart."""
+        return self.model.method.database_logits is not None
+
+    def facts(self) -> dict:
+        """What a bundle remembers: JSON values."""
+        return {
+            "sha256": self.sha256,
+            "bits": self.bits,
+            "selector": self.selector,
+            "input": {"kind": self.model.spec.kind, "shape": list(self.model.input_shape)},
+            "image_files": self.model.image_files,
+        }
+
+
+def open_model(path: str | Path, bits: int | None = None, selector: str | None = None) -> ServedModel:
+    """Reads a saved model.
+
+    Args:
+      path: its directory, or the finished run that has it in ``model/``.
+      bits: length of a stored selection; None, with selector None, for all bits.
+      selector: who made it.
+
+    Raises:
+      UserError: no model, a damaged one, or no such selection.
+    """
+    folder = Path(path)
+    if not (folder / _DESCRIPTION).is_file() and (folder / "model" / _DESCRIPTION).is_file():
+        folder = folder / "model"
+    model = load_model(folder)
+    selected_bits(model, bits, selector)
+    return ServedModel(model, folder, sha256_of(folder / _DESCRIPTION), bits, selector)
+
+
+def open_model_of(bundle: Bundle, path: str | Path) -> ServedModel:
+    """Reads the model that a bundle's codes were made by, with the selection that they have.
+
+    Raises:
+      UserError: see `open_model`; or it is another model.
+    """
+    facts = bundle.manifest.model
+    if facts is None:
+        raise UserError(f"{bundle.path} does not say which model made its codes: query it by --id or --code")
+    served = open_model(path)
+    if served.sha256 != facts["sha256"]:
+        raise UserError(
+            f"--model={path} is not the model of {bundle.path}: its SHA-256 begins with {served.sha256[:12]}, that of "
+            f"the model that made the codes with {facts['sha256'][:12]}; codes of two models cannot be compared"
+        )
+    bits, selector = facts.get("bits"), facts.get("selector")
+    selected_bits(served.model, bits, selector)
+    return served._replace(bits=bits, selector=selector)
+
+
+def image_spec(served: ServedModel) -> ImageSpec:
+    """How image files become what the model reads.
+
+    Raises:
+      UserError: it was not trained on image files.
+    """
+    fields = served.model.image_files
+    if fields is None:
+        raise UserError(f"{served.folder} was not trained on image files: give it arrays by --embeddings")
+    try:
+        return ImageSpec(**fields)
+    except TypeError as error:
+        raise UserError(f"{served.folder} is not a saved model: image_files of model.json: {error}") from error
