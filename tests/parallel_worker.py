@@ -169,7 +169,7 @@ def stage_3(arrays, axis_name):
     static = {"num_selected": NUM_SELECTED, "num_updates": 1, "num_members": 2, "settings": SETTINGS}
     members, _ = learning.population_updates(jax.random.key(8), members, env, **static, axis_name=axis_name)
     return {
-        "population rewards": (members.best_reward, members.last_mean),
+        "population rewards": (members.best_reward[:2], members.last_mean[:2]),
         "episodes actions": episodes.actions,
         "episodes rewards": episodes.rewards,
         "stage 3 losses": aux,

@@ -60,7 +60,7 @@ def test_one_device_is_the_plain_program_bit_for_bit(results, wrapper, body):
 @pytest.mark.parametrize("wrapper", ["shard_map", "pmap"])
 def test_more_devices_agree(results, wrapper, number):
     plain = results[1]["jit:everything"]
-    assert results[number][f"{wrapper}:everything"].keys() == plain.keys() and len(plain) == 24
+    assert results[number][f"{wrapper}:everything"].keys() == plain.keys() and len(plain) == 25
     for name, value in results[number][f"{wrapper}:everything"].items():
         assert relative_difference(plain[name], value) < TOLERANCE, name
     # Nothing is rounded in what was drawn or counted.
