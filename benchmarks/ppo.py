@@ -14,28 +14,14 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.field_loop import counting_map
+from benchmarks.pools import NUM_DATABASE, NUM_QUERIES, POOL_BITS, reward_sample
 from benchmarks.timing import describe_machine, first_call, interleaved
-from drlhash_jax import bit_selection, data
-from drlhash_jax.codes import load_codes, pack_distinct
-from drlhash_jax.files import read_arrays
+from drlhash_jax import bit_selection
+from drlhash_jax.codes import pack_distinct
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/c10", "A finished run of configs/cifar10_features.py.")
-POOL_BITS, NUM_SELECTED = 64, 16
-NUM_QUERIES, NUM_DATABASE = 200, 5000
+NUM_SELECTED = 16
 UPDATES_PER_CALL = 10
-
-
-def reward_sample(folder: Path):
-    """200 queries and 5,000 other rows: held-out training codes, completed by database codes."""
-    split = read_arrays(folder / "split.npz")
-    labels = data.load_dataset("cifar10_features").labels.astype(np.int64)
-    parts = {"train": "codes/train_heldout.npy", "database": "codes/database.npy"}
-    codes = np.concatenate([load_codes(folder / path, POOL_BITS) for path in parts.values()])
-    labels = np.concatenate([labels[split[part]] for part in parts])
-    query, database = np.s_[:NUM_QUERIES], np.s_[NUM_QUERIES : NUM_QUERIES + NUM_DATABASE]
-    order = np.random.default_rng(0).permutation(len(split["train"]) + NUM_QUERIES)
-    codes, labels = codes[order], labels[order]
-    return codes[query], codes[database], labels[query], labels[database]
 
 
 def compare_reward(sample, env: bit_selection.EnvParams) -> None:
