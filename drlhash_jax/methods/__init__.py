@@ -4,6 +4,7 @@ from drlhash_jax.methods import (
     adsh,
     cnnh,
     csq,
+    dagh,
     dnnh,
     dpsh,
     drlhash,
@@ -136,6 +137,7 @@ METHODS: dict[str, MethodSpec] = {
     "adsh": MethodSpec(
         adsh.make, "Jiang and Li, AAAI 2018: asymmetric", adsh.ADSHSettings, section="adsh", accepts_unlabelled=True
     ),
+    "dagh": MethodSpec(dagh.make, "Chen et al., ICCV 2019: anchor graph", dagh.DAGHSettings, section="dagh"),
     "posterior_hadamard": MethodSpec(
         posterior_hadamard.make,
         "a baseline, no paper: signs of projected class posteriors",

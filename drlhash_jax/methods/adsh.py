@@ -153,7 +153,7 @@ def make(given: Ingredients) -> Method:
         ends = ((epoch + 1) % settings.epochs_per_round == 0) | (epoch + 1 == given.training.num_epochs)
         return state.replace(extra=jax.lax.cond(ends, end_round, lambda kept: kept, state.extra))
 
-    def sample_rows(key: Array, epoch: Array, subset: Array) -> Array:
+    def sample_rows(key: Array, epoch: Array, subset: Array, labels: Array) -> Array:
         order_key, *_ = epoch_keys(key, epoch)
         return jax.random.permutation(order_key, _sample(key, epoch, subset, settings))
 
