@@ -4,6 +4,7 @@ from drlhash_jax.data.benchmarks import data_file
 from drlhash_jax.data.dataset import Dataset, DataSettings
 from drlhash_jax.data.embeddings import read_array, split_address
 from drlhash_jax.data.facts import input_digest, notices
+from drlhash_jax.data.frozen import FrozenRows, read_frozen_rows
 from drlhash_jax.data.image_store import load_images
 from drlhash_jax.data.images import ImageSpec, decode_image
 from drlhash_jax.data.npy_files import check_unfolding, read_npy
@@ -28,6 +29,7 @@ __all__ = [
     "SOURCES",
     "DataSettings",
     "Dataset",
+    "FrozenRows",
     "ImageSpec",
     "ProtocolSettings",
     "Split",
@@ -42,6 +44,7 @@ __all__ = [
     "notices",
     "query_labels",
     "read_array",
+    "read_frozen_rows",
     "read_npy",
     "regular_file",
     "select_rows",

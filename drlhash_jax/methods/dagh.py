@@ -5,7 +5,7 @@ Yudong Chen, Zhihui Lai, Yujuan Ding, Kaiyi Lin and Wai Keung Wong, "Deep Superv
 are training rows, and u_i the logits of anchor i:
 
     min over B, W, u of  alpha n / (m K) sum_(i in Omega) sum_j P_ij ||u_i - b_j||^2
-                         + n mean_(i, j in Omega) [log(1 + e^theta_ij) - s_ij theta_ij]
+                         + n sum_(s = 0, 1) mean_(i, j in Omega, s_ij = s) [log(1 + e^theta_ij) - s theta_ij]
                          + mu / K (||B - Y W||^2 + epsilon ||W||^2),
     P_ij = y_i . y_j / sum_j y_i . y_j,  theta_ij = (scale / K) u_i . u_j.
 
@@ -55,18 +55,19 @@ class DAGHSettings(Settings):
     """Settings of DAGH."""
 
     regression_weight: float = setting(
-        1.0, "alpha, weight of the regression over the anchor graph", least=0.0, most=1e6
+        0.3, "alpha, weight of the regression over the anchor graph", least=0.0, most=1e6, search=(1.0,)
     )
-    label_weight: float = setting(1.0, "mu, weight of the regression of codes on labels", least=0.0, most=1e6)
-    ridge: float = setting(1e-3, "epsilon, weight of ||W||^2 in that regression", least=1e-9, most=1e9)
-    scale: float = setting(7.0, "theta of two rows with equal codes", least=0.0, most=1e6)
     balance: str = setting(
         "centred",
         "codes: each bit 1 in half of the rows (exact), where it is above its mean (centred), or positive (off)",
         choices=BALANCES,
+        search=("exact", "off"),
     )
+    label_weight: float = setting(1.0, "mu, weight of the regression of codes on labels", least=0.0, most=1e6)
+    ridge: float = setting(1e-3, "epsilon, weight of ||W||^2 in that regression", least=1e-9, most=1e9)
+    scale: float = setting(7.0, "theta of two rows with equal codes", least=0.0, most=1e6)
     anchors: str = setting("random", "how anchors are drawn: all alike, or each class as often", choices=ANCHORS)
-    num_anchors: int = setting(2_000, "m, anchors drawn in each round", least=1, most=10_000_000)
+    num_anchors: int = setting(5_000, "m, anchors drawn in each round", least=1, most=10_000_000)
     epochs_per_round: int = setting(3, "epochs between two updates of the codes", least=1, most=1_000)
 
 
@@ -200,7 +201,9 @@ def make(given: Ingredients) -> Method:
         regression = weighted_mean(distances, batch.weights, axis_name)
         others, similar, weights = pair_rows(u, batch, axis_name)
         values = negative_log_likelihood(settings.scale / num_bits * u @ others.T, similar)
-        return settings.regression_weight * regression + mean_over_pairs(values, weights, axis_name)
+        kinds = similar * weights, (1.0 - similar) * weights
+        pairs = sum(mean_over_pairs(values, kind, axis_name) for kind in kinds)
+        return settings.regression_weight * regression + pairs
 
     def keep_anchors(graph: Graph, u: Array, batch: Batch, axis_name: str | None) -> Graph:
         u, labels, weights = parallel.gather_rows((u, batch.labels, batch.weights), axis_name)

@@ -14,6 +14,18 @@ from drlhash_jax.encoders import InputSpec, prepare_inputs
 from drlhash_jax.types import Array
 
 
+class FrozenCodes(NamedTuple):
+    """Codes of a database that must stay as they are while others are learnt beside them.
+
+    Attributes:
+      rows: int32 ``[f]``, which training rows have them; each once.
+      codes: uint8 ``[f, K]``.
+    """
+
+    rows: np.ndarray
+    codes: np.ndarray
+
+
 class Start(NamedTuple):
     """What a phase begins with.
 
@@ -26,6 +38,7 @@ class Start(NamedTuple):
       before: what the phase before this one handed on, see `Phase.finish`; None for the first.
       pretrained: layer -> parameters that an encoder starts from; empty for a random start.
       num_shards: number of devices that share the work.
+      frozen: codes that some rows have already, for methods that learn codes of rows; None for none.
     """
 
     inputs: Any
@@ -36,6 +49,7 @@ class Start(NamedTuple):
     before: Mapping[str, Any] | None
     pretrained: Mapping[str, Any]
     num_shards: int
+    frozen: FrozenCodes | None = None
 
     def prepared(self, rows: np.ndarray) -> Array:
         """Normalised inputs float32 ``[r, ...]`` of some rows."""

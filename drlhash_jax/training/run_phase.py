@@ -167,7 +167,7 @@ def run_phase(
     devices = rows.devices
     subset = np.arange(len(rows.labels), dtype=np.int32) if subset is None else np.asarray(subset, np.int32)
     num_shards = 1 if devices is None else devices.mesh.size
-    facts = rows.labels, subset, rows.num_classes, rows.spec, before, rows.pretrained, num_shards
+    facts = rows.labels, subset, rows.num_classes, rows.spec, before, rows.pretrained, num_shards, rows.frozen
     state = phase.init(key, Start(rows.inputs, *facts))
     if phase.num_epochs:
         sizes = _find_sizes(phase, rows, subset)

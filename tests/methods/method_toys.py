@@ -24,6 +24,7 @@ CHANGES = {
     "drlhash": {"num_epochs": 60},
     "adsh": {"num_samples": 64},
     "dagh": {"num_anchors": 64},
+    "dihn": {"num_samples": 64},
     "hashgan": {"gan": False},
     "cnnh": {"num_epochs": 60},
     "dnnh": {"group_size": 10},
@@ -55,6 +56,7 @@ FLOORS = {
     "drlih": 0.95,
     "adsh": 0.95,
     "dagh": 0.95,
+    "dihn": 0.95,
     "posterior_hadamard": 0.95,
 }
 

@@ -70,7 +70,7 @@ def loss_by_loops(logits, codes, settings):
         for j, code in enumerate(codes):
             distance = ((logits[i] - code) ** 2).sum()
             value += settings.regression_weight * p[i, j] * distance / (2 * NUM_BITS)
-    # The two rows share a label, and there are two pairs, of the same theta.
+    # The two rows share a label, and there are two pairs, of the same theta, and none of the other kind.
     theta = settings.scale / NUM_BITS * logits[0] @ logits[1]
     return value + np.log1p(np.exp(theta)) - theta
 
