@@ -22,6 +22,11 @@ stand. It starts from a network of its own, as theirs does. One sweep over the b
 Hyper-parameters: lambda = 200, mu = 50, samples of 2,000 rows and 3 epochs a round are those of the authors'
 implementation; it takes 50 rounds. On held-out rows of `cifar10_features`, 32 bits and nothing old, 20 epochs by Adam
 at 1e-3 with weight decay 3 gave mAP .618, as lambda 2,000 did and as ADSH does; mu 0 and 500 gave .612.
+
+Of the same 5,000 labelled rows, those of seven classes coded first and those of three later, 32 bits, mean of three
+seeds: mAP .798 for all queries and .850 for those of new classes, where training again on all rows gave .805 and .858,
+and the network of the seven classes, which also codes the new rows, .565 and .267. With 6 epochs in place of 20 it was
+.766 and .776.
 """
 
 import dataclasses
