@@ -200,7 +200,8 @@ def _begin(key: Array, begin: Start, num_bits: int) -> Graph:
     zeros = jnp.zeros((begin.num_classes, num_bits), jnp.float32)
     none = jnp.zeros((len(begin.labels), num_bits), jnp.float32)
     graph = Graph(none, labels, subset, zeros, jnp.sum(labels, axis=0), zeros)
-    return _write_codes(graph, threshold_codes(key, jnp.zeros((len(begin.subset), num_bits)), "exact"))
+    codes = threshold_codes(jax.random.fold_in(key, 3), jnp.zeros((len(begin.subset), num_bits)), "exact")
+    return _write_codes(graph, codes)
 
 
 @functools.lru_cache
@@ -227,13 +228,12 @@ def make(given: Ingredients) -> Method:
     def end_epoch(state: State, epoch: Array, key: Array, *, axis_name: str | None = None) -> State:
         def end_round(graph: Graph) -> Graph:
             tie_key = jax.random.fold_in(jax.random.fold_in(key, epoch), 1)
-            num_anchors = min(settings.num_anchors, graph.subset.shape[0])
-            return _write_codes(graph, threshold_codes(tie_key, wanted_codes(graph, num_anchors, settings), balance))
+            wanted = wanted_codes(graph, min(settings.num_anchors, graph.subset.shape[0]), settings)
+            return _write_codes(graph, threshold_codes(tie_key, wanted, settings.balance))
 
         def go_on(graph: Graph) -> Graph:
             return graph.replace(anchored=jnp.zeros_like(graph.anchored))
 
-        balance = settings.balance
         # Training ends a round too: codes that were not updated since would be those of an older encoder.
         ends = ((epoch + 1) % settings.epochs_per_round == 0) | (epoch + 1 == given.training.num_epochs)
         return state.replace(extra=jax.lax.cond(ends, end_round, go_on, state.extra))
