@@ -195,4 +195,4 @@ def test_a_round_keeps_its_anchors():
     sample = lambda epoch: phase.sample_rows(jax.random.key(0), epoch, jnp.arange(160), labels)
     rows = [set(np.asarray(sample(epoch)).tolist()) for epoch in range(6)]
     assert rows[0] == rows[1] == rows[2] != rows[3] == rows[4] == rows[5]
-    assert all(len(each) == 64 for each in rows)
+    assert all(len(each) == 128 for each in rows)
