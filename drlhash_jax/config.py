@@ -56,6 +56,9 @@ class DataSection(DataSettings, ProtocolSettings):
     source: str = setting(
         "digits", "dataset, or the layout of your own, see drlhash_jax/data/sources.py", choices=tuple(SOURCES)
     )
+    frozen_codes: str = setting(
+        "", "file .npz of codes that must stay: rows, numbers of dataset rows, and codes; for methods that keep codes"
+    )
 
 
 # Section of the configuration -> the settings that it holds; "" for the fields at the top.
@@ -219,11 +222,23 @@ def _check_together(config: RunConfig) -> None:
     names = [phase.name for phase in config.make_method(run.pool_bits).phases]
     if run.last_stage == "target_codes" and "target_codes" not in names:
         raise UserError(f"last_stage=target_codes: method={run.method} has no such stage; use encoder or selection")
+    if config.data.frozen_codes:
+        _check_frozen(config)
     # Refuses codes that the method cannot have.
     _ = config.reward_codes
     steps = config.ppo.num_envs * min(run.bits)
     if steps < config.ppo.num_minibatches:
         raise UserError(f"ppo.num_minibatches={config.ppo.num_minibatches}: an update has only {steps} steps")
+
+
+def _check_frozen(config: RunConfig) -> None:
+    """Refuses codes that must stay where the method, or another length, cannot keep them."""
+    run, where = config.run, f"data.frozen_codes={shown(config.data.frozen_codes)}"
+    if not METHODS[run.method].keeps_codes:
+        keeping = ", ".join(name for name, spec in METHODS.items() if spec.keeps_codes)
+        raise UserError(f"{where}: method={run.method} cannot keep codes that exist; use one of {keeping}")
+    if run.last_stage == "selection" and run.train_direct and set(run.bits) != {run.pool_bits}:
+        raise UserError(f"{where}: they have one length, and train_direct makes others: set train_direct=False")
 
 
 def _check_lengths(run: RunSettings) -> None:

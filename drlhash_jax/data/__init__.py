@@ -5,6 +5,7 @@ from drlhash_jax.data.dataset import Dataset, DataSettings
 from drlhash_jax.data.embeddings import read_array, split_address
 from drlhash_jax.data.facts import input_digest, notices
 from drlhash_jax.data.folder import find_images
+from drlhash_jax.data.frozen import FrozenRows, read_frozen_rows
 from drlhash_jax.data.image_store import load_images
 from drlhash_jax.data.images import ImageSpec, Skipped, UnreadableImageError, decode_image
 from drlhash_jax.data.npz_files import check_unfolding
@@ -29,6 +30,7 @@ __all__ = [
     "SOURCES",
     "DataSettings",
     "Dataset",
+    "FrozenRows",
     "ImageSpec",
     "ProtocolSettings",
     "Skipped",
@@ -46,6 +48,7 @@ __all__ = [
     "notices",
     "query_labels",
     "read_array",
+    "read_frozen_rows",
     "regular_file",
     "select_rows",
     "split_address",

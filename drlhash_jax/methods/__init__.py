@@ -4,6 +4,8 @@ from drlhash_jax.methods import (
     adsh,
     cnnh,
     csq,
+    dagh,
+    dihn,
     dnnh,
     dpsh,
     drlhash,
@@ -134,7 +136,21 @@ METHODS: dict[str, MethodSpec] = {
         drlih.make, "Peng et al., IEEE TMM 2020: a recurrent agent, triplets", drlih.DRLIHSettings, section="drlih"
     ),
     "adsh": MethodSpec(
-        adsh.make, "Jiang and Li, AAAI 2018: asymmetric", adsh.ADSHSettings, section="adsh", accepts_unlabelled=True
+        adsh.make,
+        "Jiang and Li, AAAI 2018: asymmetric",
+        adsh.ADSHSettings,
+        section="adsh",
+        accepts_unlabelled=True,
+        keeps_codes=True,
+    ),
+    "dagh": MethodSpec(dagh.make, "Chen et al., ICCV 2019: anchor graph", dagh.DAGHSettings, section="dagh"),
+    "dihn": MethodSpec(
+        dihn.make,
+        "Wu et al., CVPR 2019: incremental, codes that exist stay",
+        dihn.DIHNSettings,
+        section="dihn",
+        accepts_unlabelled=True,
+        keeps_codes=True,
     ),
     "posterior_hadamard": MethodSpec(
         posterior_hadamard.make,

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from drlhash_jax import parallel
 from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
 from drlhash_jax.methods.pairs import share_label, write_rows
 from drlhash_jax.settings import Settings, setting
-from drlhash_jax.training import Batch, Start, State, epoch_keys, gradient_phase, multi_hot, weighted_mean
+from drlhash_jax.training import Batch, Phase, Start, State, epoch_keys, gradient_phase, multi_hot, weighted_mean
 from drlhash_jax.types import Array
 
 # Rows of the similarity matrix in memory at a time.
@@ -30,6 +31,14 @@ class ADSHSettings(Settings):
     epochs_per_round: int = setting(3, "epochs between two updates of the codes", least=1, most=1_000)
 
 
+class RoundSettings(Protocol):
+    """What a method with rounds of sampled rows and learnt codes is told; fields as in `ADSHSettings`."""
+
+    gamma: float
+    num_samples: int
+    epochs_per_round: int
+
+
 @struct.dataclass
 class Asymmetric:
     """What ADSH keeps beside the encoder; n rows are all training rows.
@@ -41,6 +50,7 @@ class Asymmetric:
       inside: float32 ``[n]``, 1 for rows that are trained on.
       ratio: float32 scalar r, similar over dissimilar pairs of the round's sample with all rows.
       subset: int32 ``[m]``, numbers of the rows that are trained on.
+      frozen: bool ``[n]``, whether a row's code must stay as it is.
     """
 
     codes: Array
@@ -49,9 +59,10 @@ class Asymmetric:
     inside: Array
     ratio: Array
     subset: Array
+    frozen: Array
 
 
-def _sample(key: Array, epoch: Array, subset: Array, settings: ADSHSettings) -> Array:
+def _sample(key: Array, epoch: Array, subset: Array, settings: RoundSettings) -> Array:
     """Omega, the rows of an epoch's round: int32 ``[min(num_samples, m)]``."""
     round_key = jax.random.fold_in(jax.random.fold_in(key, epoch // settings.epochs_per_round), 1)
     return jax.random.permutation(round_key, subset)[: settings.num_samples]
@@ -85,13 +96,13 @@ def update_codes(codes: Array, outputs: Array, sampled: Array, kept: Asymmetric,
     """One sweep of discrete cyclic coordinate descent over the bits of V (ADSH, Eq. 8-9).
 
     It minimises ||U V^T - K S||^2 + gamma ||V_Omega - U||^2 over each column of V in turn, with soft similarity
-    S = s (1 + r) - r.
+    S = s (1 + r) - r. A row's code depends on no other row's, so that frozen codes stay and the others are as good.
 
     Args:
       codes: float32 ``[n, K]`` of {-1, 1}.
       outputs: float32 ``[n, K]``, U where sampled, zeros elsewhere.
       sampled: int32 ``[s]``, Omega.
-      kept: Asymmetric, for labels and r.
+      kept: Asymmetric, for labels, r and what is frozen.
       gamma: weight of the second term.
 
     Returns:
@@ -109,12 +120,13 @@ def update_codes(codes: Array, outputs: Array, sampled: Array, kept: Asymmetric,
     def sweep(bit: Array, codes: Array) -> Array:
         others = gram[:, bit].at[bit].set(0.0)
         column = wanted[:, bit] - codes @ others
-        return codes.at[:, bit].set(jnp.where(column >= 0, 1.0, -1.0))
+        best = jnp.where(column >= 0, 1.0, -1.0)
+        return codes.at[:, bit].set(jnp.where(kept.frozen, codes[:, bit], best))
 
     return jax.lax.fori_loop(0, num_bits, sweep, codes)
 
 
-def _begin(key: Array, begin: Start, num_bits: int, settings: ADSHSettings) -> Asymmetric:
+def _begin(key: Array, begin: Start, num_bits: int, settings: RoundSettings) -> Asymmetric:
     num_rows = len(begin.labels)
     labels = multi_hot(jnp.asarray(begin.labels), begin.num_classes)
     inside = jnp.zeros(num_rows, jnp.float32).at[begin.subset].set(1.0)
@@ -122,12 +134,29 @@ def _begin(key: Array, begin: Start, num_bits: int, settings: ADSHSettings) -> A
     first = _sample(loop_key, jnp.int32(0), jnp.asarray(begin.subset), settings)
     ratio = pair_ratio(labels[first], labels, inside)
     codes = jax.random.rademacher(jax.random.fold_in(key, 2), (num_rows, num_bits), jnp.float32)
-    return Asymmetric(codes, jnp.zeros_like(codes), labels, inside, ratio, begin.subset)
+    frozen = jnp.zeros(num_rows, bool)
+    if begin.frozen is not None:
+        codes = codes.at[begin.frozen.rows].set(2.0 * jnp.asarray(begin.frozen.codes, jnp.float32) - 1.0)
+        frozen = frozen.at[begin.frozen.rows].set(True)
+    return Asymmetric(codes, jnp.zeros_like(codes), labels, inside, ratio, begin.subset, frozen)
 
 
-@functools.lru_cache
-def make(given: Ingredients) -> Method:
-    """ADSH (Jiang and Li, AAAI 2018) for codes of one length."""
+def no_penalty(u: Array, batch: Batch, kept: Asymmetric, axis_name: str | None) -> float:
+    """ADSH adds nothing to its loss."""
+    return 0.0
+
+
+def asymmetric_phase(given: Ingredients, penalty: Callable[..., Array | float] = no_penalty) -> Phase:
+    """The phase that learns an encoder and, between its rounds, the codes of rows that are not frozen.
+
+    Args:
+      given: Ingredients, with settings that are RoundSettings.
+      penalty: (u = tanh of the logits float32 ``[B, K]``, Batch, Asymmetric, axis_name) -> this device's share of what
+        is added to the loss.
+
+    Returns:
+      The Phase, which hands on the codes of all rows too.
+    """
     num_bits, settings = given.num_bits, given.settings
 
     def loss(logits: Array, batch: Batch, kept: Asymmetric, axis_name: str | None) -> Array:
@@ -136,7 +165,7 @@ def make(given: Ingredients) -> Method:
         residual = (u @ kept.codes.T - num_bits * soft) ** 2 @ kept.inside
         own = jnp.sum((kept.codes[batch.rows] - u) ** 2, axis=1)
         per_row = (residual + settings.gamma * own) / jnp.sum(kept.inside)
-        return weighted_mean(per_row, batch.weights, axis_name)
+        return weighted_mean(per_row, batch.weights, axis_name) + penalty(u, batch, kept, axis_name)
 
     def keep_outputs(kept: Asymmetric, logits: Array, batch: Batch, axis_name: str | None) -> Asymmetric:
         return kept.replace(outputs=write_rows(kept.outputs, jnp.tanh(logits), batch, axis_name))
@@ -153,11 +182,11 @@ def make(given: Ingredients) -> Method:
         ends = ((epoch + 1) % settings.epochs_per_round == 0) | (epoch + 1 == given.training.num_epochs)
         return state.replace(extra=jax.lax.cond(ends, end_round, lambda kept: kept, state.extra))
 
-    def sample_rows(key: Array, epoch: Array, subset: Array) -> Array:
+    def sample_rows(key: Array, epoch: Array, subset: Array, labels: Array) -> Array:
         order_key, *_ = epoch_keys(key, epoch)
         return jax.random.permutation(order_key, _sample(key, epoch, subset, settings))
 
-    phase = gradient_phase(
+    return gradient_phase(
         given.encoder,
         given.training,
         loss,
@@ -167,4 +196,9 @@ def make(given: Ingredients) -> Method:
         sample_rows=sample_rows,
         finish=lambda state: {"params": state.params, "codes": (state.extra.codes > 0).astype(jnp.uint8)},
     )
-    return Method((phase,), encoder_logits(given.encoder))
+
+
+@functools.lru_cache
+def make(given: Ingredients) -> Method:
+    """ADSH (Jiang and Li, AAAI 2018) for codes of one length."""
+    return Method((asymmetric_phase(given),), encoder_logits(given.encoder))

@@ -90,6 +90,7 @@ class MethodSpec(NamedTuple):
       learns_labels: whether it learns from labels; such a method needs at least two classes.
       accepts_unlabelled: whether some training rows may be without a label; other methods that learn from labels refuse
         such rows.
+      keeps_codes: whether it learns codes beside such as must stay, see `FrozenCodes`.
       misfit: (the method's settings, TrainingFacts) -> one line that says what does not fit and what would; None if all
         fits.
     """
@@ -101,4 +102,5 @@ class MethodSpec(NamedTuple):
     trains_encoder: bool = True
     learns_labels: bool = True
     accepts_unlabelled: bool = False
+    keeps_codes: bool = False
     misfit: Callable[[Any, TrainingFacts], str | None] = lambda settings, facts: None

@@ -190,7 +190,7 @@ def _posterior_phase(given: Ingredients, num_classes: int, fold: int) -> Phase:
             held_out[left_out] = encode_logits(apply, params, begin.inputs[begin.subset[left_out]], begin.spec)
         return handed_on | {"held_out": held_out}
 
-    def sample_rows(key: Array, epoch: Array, subset: Array) -> Array:
+    def sample_rows(key: Array, epoch: Array, subset: Array, labels: Array) -> Array:
         kept = subset
         if fold:
             kept = subset[np.flatnonzero(folds_of(subset.shape[0], settings.num_folds) != fold - 1)]

@@ -21,7 +21,7 @@ class Hashed(NamedTuple):
       train_query: the same as queries, where these have a function of their own; else None.
       query: uint8 ``[Q, K]``.
       database: uint8 ``[N, K]``; where training learnt the codes of its rows itself, rows that are training rows have
-        those.
+        those, and those that had a code before keep it.
       params: what the method's logits are computed with.
       before: what the phases before the last handed on; None if there was only one.
       seconds: wall time of the last phase's stage.
@@ -77,6 +77,9 @@ def _encode_parts(run: Run, num_bits: int, handed_on: dict[str, Any]) -> dict[st
         fitted = np.arange(len(run.split.train)) if run.subset is None else run.subset
         _, places, rows = np.intersect1d(run.split.database, run.split.train[fitted], return_indices=True)
         codes["database"][places] = handed_on["codes"][fitted[rows]]
+    if run.frozen:
+        places, existing = run.frozen.among(run.split.database)
+        codes["database"][places] = existing
     return codes
 
 

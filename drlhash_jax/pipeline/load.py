@@ -17,7 +17,7 @@ from drlhash_jax.config import (
 )
 from drlhash_jax.files import sha256_of
 from drlhash_jax.methods import METHODS
-from drlhash_jax.training import TrainingRows, place_rows
+from drlhash_jax.training import FrozenCodes, TrainingRows, place_rows
 
 
 class Loaded(NamedTuple):
@@ -29,6 +29,7 @@ class Loaded(NamedTuple):
       split: Split.
       rows: TrainingRows of the split's training part.
       weights: what run.json says about the file of published weights; None without one.
+      frozen: codes that some rows of the dataset have already; None for none.
     """
 
     config: RunConfig
@@ -36,6 +37,7 @@ class Loaded(NamedTuple):
     split: data.Split
     rows: TrainingRows
     weights: dict[str, Any] | None
+    frozen: data.FrozenRows | None
 
 
 def _read_pretrained(settings: encoders.EncoderSettings) -> tuple[dict, dict]:
@@ -75,6 +77,9 @@ def load_run(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Loaded:
     split = data.make_split(dataset, *data.find_protocol(settings.data), settings.run.seed)
     if settings.data.validation:
         split = data.validation_split(split, settings.data.validation, settings.run.seed)
+    frozen = None
+    if path := settings.data.frozen_codes:
+        frozen = data.read_frozen_rows(path, len(dataset.labels), settings.run.pool_bits)
     check_against_data(settings, dataset.inputs, len(split.train), dataset.image_spec is not None)
     inputs = None if dataset.inputs is None else data.select_rows(dataset.inputs, split.train)
     needs_weights = METHODS[settings.run.method].trains_encoder and settings.run.last_stage != "target_codes"
@@ -88,6 +93,7 @@ def load_run(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Loaded:
         pretrained=pretrained,
         devices=devices,
         resident_bytes=settings.training.resident_mib * 2**20,
+        frozen=FrozenCodes(*frozen.among(split.train)) if frozen else None,
     )
     check_against_rows(settings, rows)
-    return Loaded(settings, dataset, split, rows, facts)
+    return Loaded(settings, dataset, split, rows, facts, frozen)

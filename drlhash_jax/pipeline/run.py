@@ -37,6 +37,7 @@ class Run(NamedTuple):
       rows: TrainingRows of the split's training part, n of them.
       held_out: int ``[h]``, sorted numbers of the training rows that are kept for the reward; None if all are trained
         on.
+      frozen: codes that some rows of the dataset have already; None for none.
     """
 
     config: RunConfig
@@ -45,6 +46,7 @@ class Run(NamedTuple):
     split: data.Split
     rows: TrainingRows
     held_out: np.ndarray | None
+    frozen: data.FrozenRows | None
 
     def progress(self, stage: str, title: str, total: int) -> terminal.StageProgress:
         """The bar of a stage, with its place among all stages."""

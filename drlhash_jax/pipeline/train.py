@@ -12,6 +12,7 @@ import ml_collections
 
 from drlhash_jax import data, runs, terminal
 from drlhash_jax.config import plain_config
+from drlhash_jax.files import sha256_of
 from drlhash_jax.pipeline import artefacts
 from drlhash_jax.pipeline.hashing import Hashed, before_last_phase, hash_split
 from drlhash_jax.pipeline.load import load_run
@@ -99,9 +100,12 @@ def train_and_evaluate(
         inputs |= {"weights": loaded.weights["sha256"]}
     if fingerprint := getattr(loaded.config.method, "fingerprint", ""):
         inputs |= {"secret": fingerprint}
+    if path := loaded.config.data.frozen_codes:
+        inputs |= {"frozen_codes": sha256_of(path)}
     with runs.Workdir(workdir, plain_config(config), stop_requested, inputs=inputs) as directory:
         artefacts.record_start(directory, loaded)
         held_out = hold_out_rows(loaded.config, len(loaded.split.train))
         if runs.is_first_process():
             print(terminal.run_line(workdir, stage_names(loaded.config), directory.finished_stages), file=sys.stderr)
-        return _run_stages(Run(loaded.config, directory, loaded.dataset, loaded.split, loaded.rows, held_out))
+        given = loaded.dataset, loaded.split, loaded.rows, held_out, loaded.frozen
+        return _run_stages(Run(loaded.config, directory, *given))

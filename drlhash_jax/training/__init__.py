@@ -7,13 +7,14 @@ from drlhash_jax.training.fit import fit
 from drlhash_jax.training.gradient import gradient_phase
 from drlhash_jax.training.loop import run_chunks
 from drlhash_jax.training.loss import binary_cross_entropy, weighted_mean
-from drlhash_jax.training.phase import Batch, Phase, Start, State, epoch_keys
+from drlhash_jax.training.phase import Batch, FrozenCodes, Phase, Start, State, epoch_keys
 from drlhash_jax.training.rows import TrainingRows, place_rows
 from drlhash_jax.training.run_phase import run_phase
 from drlhash_jax.training.settings import TrainingSettings
 
 __all__ = [
     "Batch",
+    "FrozenCodes",
     "Phase",
     "Start",
     "State",

@@ -65,8 +65,15 @@ class Resident:
     labels: Array
     subset: Array
 
-    def batches(self, order: Array, batch_size: int, axis_name: str | None) -> Callable:
-        """Function of a batch's number that gives this device's stored inputs, labels, rows and weights."""
+    def batches(self, sample: Callable[[Array, Array], Array], batch_size: int, axis_name: str | None) -> Callable:
+        """Function of a batch's number that gives this device's stored inputs, labels, rows and weights.
+
+        Args:
+          sample: (subset, labels) -> int32 ``[r]``, the rows of the epoch in their order.
+          batch_size: rows of a batch on all devices together.
+          axis_name: axis of the devices; None for one.
+        """
+        order = sample(self.subset, self.labels)
         picked, weights = parallel.local_rows(epoch_batches(order, batch_size), axis_name, axis=1)
         return lambda index: (self.inputs[picked[index]], self.labels[picked[index]], picked[index], weights[index])
 
@@ -91,8 +98,8 @@ class Chunk:
     subset: Array
     first: Array
 
-    def batches(self, order: Array, batch_size: int, axis_name: str | None) -> Callable:
-        """As in `Resident`, for the batches of the chunk."""
+    def batches(self, sample: Callable[[Array, Array], Array], batch_size: int, axis_name: str | None) -> Callable:
+        """As in `Resident`, for the batches of the chunk, which were sampled when they were read."""
         parts = self.inputs, self.labels, self.picked, self.weights
         local = parallel.local_rows(parts, axis_name, axis=1)
         return lambda index: jax.tree.map(lambda x: x[index - self.first], local)

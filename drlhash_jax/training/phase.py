@@ -14,6 +14,18 @@ from drlhash_jax.encoders import InputSpec, prepare_inputs
 from drlhash_jax.types import Array
 
 
+class FrozenCodes(NamedTuple):
+    """Codes of a database that must stay as they are while others are learnt beside them.
+
+    Attributes:
+      rows: int32 ``[f]``, which training rows have them; each once.
+      codes: uint8 ``[f, K]``.
+    """
+
+    rows: np.ndarray
+    codes: np.ndarray
+
+
 class Start(NamedTuple):
     """What a phase begins with.
 
@@ -26,6 +38,7 @@ class Start(NamedTuple):
       before: what the phase before this one handed on, see `Phase.finish`; None for the first.
       pretrained: layer -> parameters that an encoder starts from; empty for a random start.
       num_shards: number of devices that share the work.
+      frozen: codes that some rows have already, for methods that learn codes of rows; None for none.
     """
 
     inputs: Any
@@ -36,6 +49,7 @@ class Start(NamedTuple):
     before: Mapping[str, Any] | None
     pretrained: Mapping[str, Any]
     num_shards: int
+    frozen: FrozenCodes | None = None
 
     def prepared(self, rows: np.ndarray) -> Array:
         """Normalised inputs float32 ``[r, ...]`` of some rows."""
@@ -78,7 +92,7 @@ class State:
     extra: Any = None
 
 
-def shuffle_rows(key: Array, epoch: Array, subset: Array) -> Array:
+def shuffle_rows(key: Array, epoch: Array, subset: Array, labels: Array) -> Array:
     """All rows in a random order of the epoch: int32 ``[m]``."""
     order_key, *_ = epoch_keys(key, epoch)
     return jax.random.permutation(order_key, subset)
@@ -106,7 +120,8 @@ class Phase(NamedTuple):
         number of steps of the whole phase, where schedules end, and axis_name the devices' axis or None.
       metrics: names of the metrics that a step returns.
       end_epoch: (State, epoch, key, *, axis_name) -> State after the last step of an epoch; None for nothing.
-      sample_rows: (key, epoch, subset int32 ``[m]``) -> int32 ``[r]``, the rows of an epoch; r does not change.
+      sample_rows: (key, epoch, subset int32 ``[m]``, labels of all n rows as in `Start`) -> int32 ``[r]``, the rows of
+        an epoch; r does not change. It does not see the state: rows that are read from a file are read ahead.
       finish: (State) -> nested dictionary of arrays that the next phase, and in the end the model, are made from. The
         last phase's has "params", and "codes" uint8 ``[n, K]`` if training learnt the codes of its rows itself.
       needs_inputs: whether the phase looks at the inputs at all.
@@ -120,7 +135,7 @@ class Phase(NamedTuple):
     step: Callable[..., tuple[State, dict[str, Array]]] | None = None
     metrics: tuple[str, ...] = ("loss",)
     end_epoch: Callable[..., State] | None = None
-    sample_rows: Callable[[Array, Array, Array], Array] = shuffle_rows
+    sample_rows: Callable[[Array, Array, Array, Array], Array] = shuffle_rows
     finish: Callable[[State], dict[str, Any]] = hand_on_params
     needs_inputs: bool = True
     max_shift: int = -1

@@ -7,6 +7,7 @@ import numpy as np
 
 from drlhash_jax import parallel
 from drlhash_jax.encoders import InputSpec
+from drlhash_jax.training.phase import FrozenCodes
 from drlhash_jax.types import Array
 
 
@@ -21,6 +22,7 @@ class TrainingRows(NamedTuple):
       pretrained: layer -> parameters that encoders start from.
       on_devices: inputs and labels on every device; None for inputs that are too large, or absent.
       devices: that share the work; None for the default device.
+      frozen: codes that some rows have already; None for none.
     """
 
     inputs: Any
@@ -30,6 +32,7 @@ class TrainingRows(NamedTuple):
     pretrained: Mapping[str, Any]
     on_devices: tuple[Array | None, Array]
     devices: parallel.Devices | None
+    frozen: FrozenCodes | None = None
 
     @property
     def streamed(self) -> bool:
@@ -53,6 +56,7 @@ def place_rows(
     pretrained: Mapping[str, Any] | None = None,
     devices: parallel.Devices | None = None,
     resident_bytes: int = 2**30,
+    frozen: FrozenCodes | None = None,
 ) -> TrainingRows:
     """Copies the rows to the devices, once, if they fit.
 
@@ -63,6 +67,7 @@ def place_rows(
       pretrained: layer -> parameters that encoders start from.
       devices: that share the work; None for the default device.
       resident_bytes: the most that inputs may take on a device; larger ones are read in batches while training.
+      frozen: codes that some rows have already.
 
     Returns:
       TrainingRows.
@@ -71,4 +76,4 @@ def place_rows(
     num_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=-1)) + 1
     fits = inputs is not None and np.dtype(inputs.dtype).itemsize * int(np.prod(inputs.shape)) <= resident_bytes
     on_devices = parallel.replicate((np.asarray(inputs[:]) if fits else None, labels), devices)
-    return TrainingRows(inputs, labels, num_classes, spec, pretrained or {}, on_devices, devices)
+    return TrainingRows(inputs, labels, num_classes, spec, pretrained or {}, on_devices, devices, frozen)

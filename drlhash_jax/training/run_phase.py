@@ -51,7 +51,7 @@ def _find_sizes(phase: Phase, rows: TrainingRows, subset: np.ndarray) -> Sizes:
     if not phase.batch_size:
         chunk = 1 if phase.end_epoch else _EPOCHS_PER_LOOK
         return Sizes(0, phase.num_epochs, phase.num_epochs, chunk, True, rows.num_classes)
-    sampled = jax.eval_shape(phase.sample_rows, jax.random.key(0), np.int32(0), subset)
+    sampled = jax.eval_shape(phase.sample_rows, jax.random.key(0), np.int32(0), subset, rows.labels)
     num_batches = -(-sampled.shape[0] // phase.batch_size)
     in_loop = rows.spec.kind == "features"
     chunk = num_batches if in_loop else _STEPS_PER_LOOK
@@ -101,8 +101,8 @@ def take_steps(
     epoch, first = jnp.divmod(state.step, sizes.num_batches)
     _, steps_key, views_key = epoch_keys(key, epoch)
     if sizes.batch_size:
-        order = phase.sample_rows(key, epoch, feed.subset)
-        stored = feed.batches(order, sizes.batch_size, axis_name)
+        sample = functools.partial(phase.sample_rows, key, epoch)
+        stored = feed.batches(sample, sizes.batch_size, axis_name)
     else:
         whole = _all_rows(feed, sizes.num_classes, spec, phase.needs_inputs)
 
@@ -131,8 +131,8 @@ def _end_epoch(state: State, epoch: Array, key: Array, *, phase: Phase, axis_nam
     return phase.end_epoch(state, epoch, key, axis_name=axis_name)
 
 
-def _sample(key: Array, epoch: Array, subset: Array, *, phase: Phase, axis_name: str | None = None):
-    return epoch_batches(phase.sample_rows(key, epoch, subset), phase.batch_size)
+def _sample(key: Array, epoch: Array, subset: Array, labels: Array, *, phase: Phase, axis_name: str | None = None):
+    return epoch_batches(phase.sample_rows(key, epoch, subset, labels), phase.batch_size)
 
 
 def run_phase(
@@ -167,7 +167,7 @@ def run_phase(
     devices = rows.devices
     subset = np.arange(len(rows.labels), dtype=np.int32) if subset is None else np.asarray(subset, np.int32)
     num_shards = 1 if devices is None else devices.mesh.size
-    facts = rows.labels, subset, rows.num_classes, rows.spec, before, rows.pretrained, num_shards
+    facts = rows.labels, subset, rows.num_classes, rows.spec, before, rows.pretrained, num_shards, rows.frozen
     state = phase.init(key, Start(rows.inputs, *facts))
     if phase.num_epochs:
         sizes = _find_sizes(phase, rows, subset)
@@ -180,7 +180,8 @@ def run_phase(
 def _open_host_feed(key: Array, phase: Phase, rows: TrainingRows, subset: Array, sizes: Sizes) -> HostFeed:
     """Batches from the host, in the order in which they would be taken on the devices."""
     sample = parallel.wrap_step(_sample, rows.devices, phase=phase)
-    order_of = lambda epoch: parallel.fetch(sample(key, np.int32(epoch), subset), rows.devices)
+    labels = rows.on_devices[1]
+    order_of = lambda epoch: parallel.fetch(sample(key, np.int32(epoch), subset, labels), rows.devices)
     return HostFeed(rows, subset, lambda epoch: jax.tree.map(np.asarray, order_of(epoch)), sizes)
 
 

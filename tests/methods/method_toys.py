@@ -23,6 +23,8 @@ _ERH = {"num_folds": 2, "num_steps": 60, "pair_steps": 30, "code_batch": 64, "dr
 CHANGES = {
     "drlhash": {"num_epochs": 60},
     "adsh": {"num_samples": 64},
+    "dagh": {"num_anchors": 128},
+    "dihn": {"num_samples": 64},
     "hashgan": {"gan": False},
     "cnnh": {"num_epochs": 60},
     "dnnh": {"group_size": 10},
@@ -53,6 +55,8 @@ FLOORS = {
     "hashgan": 0.9,
     "drlih": 0.95,
     "adsh": 0.95,
+    "dagh": 0.95,
+    "dihn": 0.95,
     "posterior_hadamard": 0.95,
 }
 

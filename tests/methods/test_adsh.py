@@ -16,8 +16,8 @@ from drlhash_jax.training import fit, place_rows
 
 def make_kept(labels, codes, ratio):
     hot = jnp.asarray(np.eye(labels.max() + 1)[labels], jnp.float32)
-    inside = jnp.ones(len(labels))
-    return adsh.Asymmetric(codes, jnp.zeros_like(codes), hot, inside, jnp.float32(ratio), jnp.arange(len(labels)))
+    inside, which = jnp.ones(len(labels)), (jnp.arange(len(labels)), jnp.zeros(len(labels), bool))
+    return adsh.Asymmetric(codes, jnp.zeros_like(codes), hot, inside, jnp.float32(ratio), *which)
 
 
 def test_ratio_makes_soft_similarity_sum_to_zero():

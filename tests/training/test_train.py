@@ -52,7 +52,7 @@ def blobs(num_rows=200, num_bits=8, seed=0):
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(10, 4), (8, 4), (3, 5), (1, 1), (7, 1)])
 def test_epoch_batches_cover_each_row_once(num_rows, batch_size):
     rows = jnp.arange(num_rows, dtype=jnp.int32) * 3 + 5
-    picked, weights = epoch_batches(shuffle_rows(jax.random.key(0), 0, rows), batch_size)
+    picked, weights = epoch_batches(shuffle_rows(jax.random.key(0), 0, rows, rows), batch_size)
     num_batches = (num_rows + batch_size - 1) // batch_size
     assert picked.shape == weights.shape == (num_batches, batch_size)
     assert weights.dtype == jnp.float32
@@ -64,10 +64,10 @@ def test_epoch_batches_cover_each_row_once(num_rows, batch_size):
 
 def test_epoch_batches_are_in_random_order():
     rows = jnp.arange(50, dtype=jnp.int32)
-    first, again, other = (shuffle_rows(jax.random.key(seed), 0, rows) for seed in (0, 0, 1))
+    first, again, other = (shuffle_rows(jax.random.key(seed), 0, rows, rows) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, np.arange(50)) and not np.array_equal(first, other)
-    assert not np.array_equal(first, shuffle_rows(jax.random.key(0), 1, rows))
+    assert not np.array_equal(first, shuffle_rows(jax.random.key(0), 1, rows, rows))
     assert len(epoch_keys(jax.random.key(0), 0)) == 3
 
 
