@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from drlhash_jax.codes import as_codes
-from drlhash_jax.data.npy_files import read_npz
+from drlhash_jax.data.npz_files import read_npz
 from drlhash_jax.errors import UserError
 
 
