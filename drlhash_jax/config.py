@@ -4,6 +4,7 @@ Defaults, meanings and ranges stand where each room declares its `Settings`; her
 and the checks that look at several rooms. Files in `configs/` override. Behind `load`, nothing sees a ConfigDict.
 """
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,6 +151,15 @@ def plain_config(config: Mapping[str, Any] | ml_collections.ConfigDict) -> dict[
     """The configuration as a nested dictionary."""
     plain = lambda value: plain_config(value) if isinstance(value, ml_collections.ConfigDict) else value
     return {key: plain(value) for key, value in config.items()}
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries with some fields replaced."""
+    found = copy.deepcopy(dict(values))
+    for name, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(found.get(name), Mapping)
+        found[name] = merged(found[name], value) if nested else copy.deepcopy(value)
+    return found
 
 
 def load(config: Mapping[str, Any] | ml_collections.ConfigDict) -> RunConfig:

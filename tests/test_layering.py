@@ -44,9 +44,24 @@ ALLOWED = {
         *("errors", "files", "settings", "terminal", "codes", "retrieval", "encoders", "training", "methods"),
         *("posteriors", "data", "config", "runs", "evaluation", "pipeline", "figures", "report"),
     },
+    "ablation": {
+        *(
+            "errors",
+            "files",
+            "settings",
+            "bit_selection",
+            "methods",
+            "data",
+            "config",
+            "runs",
+            "evaluation",
+            "pipeline",
+        ),
+        *("figures", "report", "comparison"),
+    },
     "commands": {
         *("errors", "settings", "terminal", "bundles", "bit_selection", "serving", "evaluation", "pipeline", "report"),
-        "comparison",
+        *("comparison", "ablation"),
     },
     "main": {"commands"},
 }
@@ -115,7 +130,7 @@ def test_the_plan_goes_down():
 def test_a_configuration_is_read_in_one_place():
     """ConfigDict stands where configurations are made, turned into settings, and handed over; nowhere else."""
     places = {room for room, path in room_files() if "ml_collections" in set(imported_modules(path))}
-    assert places == {"config", "pipeline", "comparison", "commands"}
+    assert places == {"config", "pipeline", "comparison", "ablation", "commands"}
 
 
 def test_no_room_is_the_house():

@@ -31,6 +31,10 @@ COMMANDS = {
         "Compare methods with one encoder, budget, splits and seeds, in one table and page.",
         "--config=configs/compare_digits.py --workdir=runs/comparison --jobs=2",
     ),
+    "ablate": Command(
+        "Tell what choosing bits is worth, by pool, selector, length and reward, over seeds.",
+        "--config=configs/ablate_digits.py --workdir=runs/ablation",
+    ),
     "report": Command(
         "Gather finished runs into tables, figures and one HTML page.",
         "--runs=runs/seed1,runs/seed2 --out=runs/report",

@@ -17,31 +17,15 @@ from drlhash_jax.comparison.summary import RIVALS_NAME, summarise
 from drlhash_jax.comparison.tables import write_tables
 from drlhash_jax.comparison.work import finding_file, work
 from drlhash_jax.config import plain_config
-from drlhash_jax.errors import RunStoppedError, UserError
+from drlhash_jax.errors import RunStoppedError
 from drlhash_jax.files import write_json
 from drlhash_jax.pipeline import load_run
 from drlhash_jax.report.page import make_environment
-from drlhash_jax.runs.stored_config import FORMAT, check_format, config_changes, read_object
+from drlhash_jax.runs.stored_config import read_object
 
 _CONFIG = "comparison_config.json"
 # Seconds between two looks at the processes.
 _LOOK = 0.2
-
-
-def _check_folder(folder: Path, config: dict) -> None:
-    """Refuses a directory of other things, or of a comparison with another configuration; nothing is written.
-
-    Raises:
-      UserError: says what is there.
-    """
-    path = folder / _CONFIG
-    if path.is_file():
-        stored = read_object(path)
-        check_format(path, stored)
-        if differing := config_changes(stored["config"], config):
-            raise UserError(f"--workdir={folder} holds another comparison: {differing}; give another directory")
-    elif any(each.name not in runs.LOCK_FILES for each in folder.iterdir()):
-        raise UserError(f"--workdir={folder} holds other files and no comparison: give an empty or new directory")
 
 
 def _finding(folder: Path, name: str) -> dict:
@@ -135,14 +119,8 @@ def compare(
     first = {"bits": comparison.settings.bits[0], "seed": comparison.settings.seeds[0]}
     load_run(run_config(comparison, "lsh", {}, **first))
     folder = Path(workdir)
+    lock = runs.claim_directory(folder, _CONFIG, plain_config(config), "comparison")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--workdir={folder} cannot be made: {error.strerror}") from error
-    _check_folder(folder, plain_config(config))
-    lock = runs.lock_directory(folder)
-    try:
-        write_json(folder / _CONFIG, {"format": FORMAT, "config": plain_config(config)})
         names = [*comparison.settings.methods, *([RIVALS_NAME] if comparison.settings.rivals else [])]
         # What was refused may be tried again.
         unfinished = [name for name in names if "rows" not in _finding(folder, name)]

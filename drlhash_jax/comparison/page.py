@@ -38,9 +38,10 @@ def write_page(folder: Path, summary: dict[str, Any]) -> Path:
     """
     seeds = summary["seeds"]
     several = len(seeds) > 1
+    num_methods = len({row["name"] for row in summary["rows"] if row["kind"] == "method"})
     content = {
         "version": __version__,
-        "num_methods": len({row["name"] for row in summary["rows"] if row["kind"] == "method"}),
+        "title": f"Comparison of {num_methods} methods",
         "subtitle": f"Mean ± sd over seeds {', '.join(map(str, seeds))}." if several else f"One seed, {seeds[0]}.",
         "written": ["comparison.json", "comparison.md", "comparison.csv"],
         "failed": summary["failed"],

@@ -1,21 +1,12 @@
 """Settings of every method, searched with one budget on training rows; reported queries are never looked at."""
 
-import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from drlhash_jax.comparison.settings import Comparison
+from drlhash_jax.config import merged
 from drlhash_jax.methods import METHODS
-
-
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dictionaries with some fields replaced."""
-    found = copy.deepcopy(dict(values))
-    for name, value in changes.items():
-        nested = isinstance(value, Mapping) and isinstance(found.get(name), Mapping)
-        found[name] = merged(found[name], value) if nested else copy.deepcopy(value)
-    return found
 
 
 def search_axes(method: str, trainings: Mapping[str, Mapping[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -111,7 +111,8 @@ def tables_of(summary: dict[str, Any]) -> dict[str, list[Grid]]:
     return sections
 
 
-def _markdown(grid: Grid) -> str:
+def markdown_of(grid: Grid) -> str:
+    """A table as Markdown, under its title."""
     mark = lambda cell: f"**{cell.text}**" if cell.bold else cell.text
     rows = [grid.head, ["---", *["---:"] * (len(grid.head) - 1)], *([mark(cell) for cell in row] for row in grid.rows)]
     body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -130,7 +131,7 @@ def write_tables(folder: Path, summary: dict[str, Any]) -> list[Path]:
     """Writes comparison.md and comparison.csv; returns their paths."""
     parts = []
     for title, grids in tables_of(summary).items():
-        parts += [f"## {title}", *map(_markdown, grids)]
+        parts += [f"## {title}", *map(markdown_of, grids)]
     markdown, table = folder / "comparison.md", folder / "comparison.csv"
     write_atomically(markdown, lambda file: file.write(("\n\n".join(parts) + "\n").encode()))
     write_csv(table, _CSV, list(map(_csv_row, summary["rows"])))

@@ -15,9 +15,10 @@ import numpy as np
 from drlhash_jax import data, terminal
 from drlhash_jax.comparison.rankings import rank_run
 from drlhash_jax.comparison.rival_work import compare_rivals
-from drlhash_jax.comparison.search import merged, run_config, search_axes
+from drlhash_jax.comparison.search import run_config, search_axes
 from drlhash_jax.comparison.settings import Comparison
 from drlhash_jax.comparison.summary import RIVALS_NAME, run_folder
+from drlhash_jax.config import merged
 from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.files import write_arrays, write_json
 from drlhash_jax.pipeline import train_and_evaluate

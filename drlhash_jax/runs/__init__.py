@@ -1,6 +1,6 @@
 """The directory of a run: its stages, saved states, scalars, and the model that comes out of it."""
 
-from drlhash_jax.runs.lock import LOCK_FILES, lock_directory, unlock_directory
+from drlhash_jax.runs.lock import claim_directory, lock_directory, unlock_directory
 from drlhash_jax.runs.model_files import ModelRecord, flatten_params, unflatten_params, write_model
 from drlhash_jax.runs.models import Model, encode, load_model, real_codes, selected_bits
 from drlhash_jax.runs.processes import any_process, from_first_process, in_first_process, is_first_process
@@ -8,11 +8,11 @@ from drlhash_jax.runs.stored_config import differing_fields, flatten_config
 from drlhash_jax.runs.workdir import Workdir
 
 __all__ = [
-    "LOCK_FILES",
     "Model",
     "ModelRecord",
     "Workdir",
     "any_process",
+    "claim_directory",
     "differing_fields",
     "encode",
     "flatten_config",

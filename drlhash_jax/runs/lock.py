@@ -9,7 +9,8 @@ from absl import logging
 from filelock import FileLock, Timeout
 
 from drlhash_jax.errors import UserError
-from drlhash_jax.files import write_error
+from drlhash_jax.files import write_error, write_json
+from drlhash_jax.runs.stored_config import FORMAT, check_format, config_changes, read_object
 
 _LOCK, _WRITER = ".lock", ".writer.json"
 LOCK_FILES = (_LOCK, _WRITER)
@@ -62,3 +63,39 @@ def unlock_directory(folder: Path, lock: FileLock) -> None:
     """Ends what `lock_directory` began."""
     (folder / _WRITER).unlink(missing_ok=True)
     lock.release()
+
+
+def claim_directory(folder: Path, name: str, config: dict, kind: str) -> FileLock:
+    """Makes a directory that of many runs with one configuration, and this process its only writer.
+
+    Args:
+      folder: created if needed.
+      name: of the file that the configuration is kept in.
+      config: nested dictionaries of JSON values.
+      kind: what is in such a directory, for messages.
+
+    Returns:
+      The lock, held; see `unlock_directory`.
+
+    Raises:
+      UserError: it holds other files, or the same with another configuration; or it cannot be written.
+    """
+    path = folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            stored = read_object(path)
+            check_format(path, stored)
+            if differing := config_changes(stored["config"], config):
+                raise UserError(f"--workdir={folder} holds another {kind}: {differing}; give another directory")
+        elif any(each.name not in LOCK_FILES for each in folder.iterdir()):
+            raise UserError(f"--workdir={folder} holds other files and no {kind}: give an empty or new directory")
+    except OSError as error:
+        raise UserError(f"--workdir={folder} cannot be made: {error.strerror}") from error
+    lock = lock_directory(folder)
+    try:
+        write_json(path, {"format": FORMAT, "config": config})
+    except BaseException:
+        unlock_directory(folder, lock)
+        raise
+    return lock

@@ -85,7 +85,7 @@ def test_no_word_means_train():
     assert split_command(["main", "--config=x"]) == ("train", ["main", "--config=x"])
     assert split_command(["main", "eval", "--workdir=x"]) == ("eval", ["main", "--workdir=x"])
     with pytest.raises(
-        UserError, match=r"trian \(did you mean train\?\): the commands are train, eval, compare, report"
+        UserError, match=r"trian \(did you mean train\?\): the commands are train, eval, compare, ablate, report"
     ):
         split_command(["main", "trian"])
 

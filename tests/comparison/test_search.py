@@ -7,10 +7,10 @@ import json
 import pytest
 
 from drlhash_jax.comparison import comparison_config
-from drlhash_jax.comparison.search import merged, run_config, search_axes
+from drlhash_jax.comparison.search import run_config, search_axes
 from drlhash_jax.comparison.settings import load_comparison
 from drlhash_jax.comparison.work import compare_method, search
-from drlhash_jax.config import default_config, load
+from drlhash_jax.config import default_config, load, merged
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import METHODS
 
