@@ -36,6 +36,7 @@ ALLOWED = {
         *("files", "types", "terminal", "parallel", "codes", "encoders", "training", "methods", "bit_selection"),
         *("data", "weights", "config", "runs", "evaluation"),
     },
+    "fitting": {"errors", "codes", "bundles", "config", "data", "runs", "serving", "pipeline"},
     "figures": {"errors", "files", "codes"},
     "report": {
         *("errors", "files", "types", "codes", "retrieval", "bit_selection", "data", "runs", "robustness", "figures"),
@@ -45,8 +46,8 @@ ALLOWED = {
         *("posteriors", "data", "config", "runs", "evaluation", "pipeline", "figures", "report"),
     },
     "commands": {
-        *("errors", "settings", "terminal", "bundles", "bit_selection", "serving", "evaluation", "pipeline", "report"),
-        "comparison",
+        *("errors", "settings", "terminal", "bundles", "bit_selection", "serving", "evaluation", "pipeline", "fitting"),
+        *("report", "comparison"),
     },
     "main": {"commands"},
 }
@@ -115,7 +116,7 @@ def test_the_plan_goes_down():
 def test_a_configuration_is_read_in_one_place():
     """ConfigDict stands where configurations are made, turned into settings, and handed over; nowhere else."""
     places = {room for room, path in room_files() if "ml_collections" in set(imported_modules(path))}
-    assert places == {"config", "pipeline", "comparison", "commands"}
+    assert places == {"config", "pipeline", "fitting", "comparison", "commands"}
 
 
 def test_no_room_is_the_house():

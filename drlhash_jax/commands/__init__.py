@@ -35,6 +35,10 @@ COMMANDS = {
         "Gather finished runs into tables, figures and one HTML page.",
         "--runs=runs/seed1,runs/seed2 --out=runs/report",
     ),
+    "fit": Command(
+        "Make a model of your own embeddings or images, and say how good its codes are.",
+        "--embeddings=clip.npy --labels=labels.npy --bits=64 --model=runs/clip",
+    ),
     "encode": Command(
         "Code images or embeddings by a saved model, into a bundle of codes.",
         "--model=runs/seed1 --images=photos --bundle=photos.drlh",

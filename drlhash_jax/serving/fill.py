@@ -14,7 +14,7 @@ from drlhash_jax.data import Skipped
 from drlhash_jax.errors import UserError
 from drlhash_jax.runs import real_codes
 from drlhash_jax.serving.inputs import array_blocks, decode_blocks, list_images, read_inputs
-from drlhash_jax.serving.models import ServedModel, image_spec, open_model, open_model_of
+from drlhash_jax.serving.models import ServedModel, image_spec, load, open_model_of
 
 # Called with the rows done and their number, at the start and after every piece.
 OnRows = Callable[[int, int], None]
@@ -91,7 +91,7 @@ def new_target(
     """
     if os.path.lexists(path):
         raise UserError(f"--bundle={path} is there already: give --append to add to a bundle, or another name")
-    served = open_model(model, bits, selector)
+    served = load(model, bits, selector)
     if served.two_functions and role is None:
         raise UserError(
             f"{served.folder} codes queries and the database apart: give --role=database for a bundle to search in"

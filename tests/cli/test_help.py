@@ -31,7 +31,8 @@ OWN_FLAGS = {
     "compare": ("--jobs=N",),
     "eval": ("--query_codes=", "--codes=auto|bits|signs|packed|logits", "--top_k=N"),
     "report": ("--runs=A,B,...", "--[no]robustness"),
-    "encode": ("--images=", "--[no]append", "--role=query|database"),
+    "fit": ("--labels=", "--method="),
+    "encode": ("--[no]append", "--role=query|database"),
     "query": ("--radius=N", "--format=table|json"),
     "export": ("--format=npy|faiss|parquet|pgvector",),
 }
