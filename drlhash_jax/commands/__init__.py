@@ -54,5 +54,5 @@ COMMANDS = {
         "--bundle=photos.drlh --format=faiss --out=exported",
     ),
     "remove": Command("Take rows out of a bundle of codes.", "--bundle=photos.drlh --ids=gone.txt"),
-    "compact": Command("Write a bundle as one segment, without removed rows.", "--bundle=photos.drlh"),
+    "compact": Command("Write a bundle as one segment, without removed rows; or join shards.", "--bundle=photos.drlh"),
 }

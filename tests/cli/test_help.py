@@ -32,7 +32,7 @@ OWN_FLAGS = {
     "eval": ("--query_codes=", "--codes=auto|bits|signs|packed|logits", "--top_k=N"),
     "report": ("--runs=A,B,...", "--[no]robustness"),
     "fit": ("--labels=", "--method="),
-    "encode": ("--[no]append", "--role=query|database"),
+    "encode": ("--shard=", "--[no]append", "--role=query|database"),
     "query": ("--radius=N", "--format=table|json"),
     "export": ("--format=npy|faiss|parquet|pgvector",),
 }
