@@ -2,15 +2,18 @@
 
 import pickle
 
+import jax
 import numpy as np
 import pytest
 from commands import run_command
+from PIL import Image
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from small_models import FEATURES, draw_inputs, save_model
 
 import drlhash_jax as dj
-from drlhash_jax import bundles
-from drlhash_jax.errors import UserError
+from drlhash_jax import bundles, fitting
+from drlhash_jax.errors import RunStoppedError, UserError
 from drlhash_jax.fitting.fit import count_right, right_labels
 from drlhash_jax.runs.finished import read_finished_run, read_run_data
 
@@ -87,6 +90,41 @@ def test_search(hasher):
         hasher.search(rows, database=codes[:, :11])
 
 
+def test_queries_have_their_own_function(tmp_path):
+    _, params = save_model(tmp_path / "two", "erh_two")
+    params["layers"]["database"] = jax.tree.map(lambda x: -x, params["layers"]["query"])
+    save_model(tmp_path / "new", "erh_two", params=params)
+    rows = draw_inputs(FEATURES, 20)
+    hasher, model = dj.Hasher.load(tmp_path / "new"), dj.load(tmp_path / "new")
+    query, database = (model.encode(rows, role=role) for role in ("query", "database"))
+    np.testing.assert_array_equal(hasher.transform(rows), database)
+    distances, _ = hasher.search(rows, 20, database)
+    np.testing.assert_array_equal(distances, np.sort((query[:, None] != database).sum(axis=2), axis=1))
+    assert (query != database).any()
+
+
+def test_images(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        path = tmp_path / f"photos/{number % 3}/{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)).save(path)
+    done = run_command("fit", "--images=photos", "--bits=8", "--method=lsh", "--model=model", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("8 bits by lsh, 15 rows trained on; 6 others"), done.stderr
+    assert "encode --model=model --images=FOLDER" in done.stdout
+    done = run_command("encode", "--model=model", "--images=photos", "--bundle=x.drlh", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    bundle, model = bundles.open_bundle(tmp_path / "x.drlh"), dj.load(tmp_path / "model")
+    codes = model.encode_images([tmp_path / "photos" / name for name in bundle.ids()])
+    np.testing.assert_array_equal(np.packbits(codes, axis=1), bundle.codes)
+    assert model.encode_images([]).shape == (0, 8)
+    (tmp_path / "broken.png").touch()
+    with pytest.raises(UserError, match="broken.png cannot be read: .*; leave it out"):
+        model.encode_images([tmp_path / "broken.png"])
+    with pytest.raises(UserError, match="reads images: use drlhash_jax.load"):
+        dj.Hasher.load(tmp_path / "model")
+
+
 def test_what_fit_says(place, hasher, monkeypatch):
     """The numbers are those of rows that were kept back, by the codes that the run stored."""
     folder, printed = place
@@ -134,6 +172,23 @@ def test_the_same_command_again_computes_nothing(place):
     assert done.returncode == 0 and done.stdout == printed
     assert "nothing is computed again" in done.stderr and before
     assert {path: path.stat().st_mtime_ns for path in folder.glob("model/checkpoints/*")} == before
+
+
+def test_a_stopped_fit_goes_on(place, hasher, tmp_path):
+    folder, _ = place
+    config = fitting.embeddings_fit(str(folder / "x.npy"), str(folder / "y.npy"), fitting.Choice(**WANTED))
+    asked = []
+
+    def stop_requested():
+        asked.append(True)
+        return "SIGTERM" if len(asked) == 3 else None
+
+    with pytest.raises(RunStoppedError):
+        fitting.fit(config, tmp_path / "model", stop_requested)
+    fitted = fitting.fit(config, tmp_path / "model")
+    assert fitted.precision == hasher.precision_ and fitted.row["map"] == hasher.map_
+    rows = cluster_rows()[0]
+    np.testing.assert_array_equal(dj.Hasher.load(tmp_path / "model").transform(rows), hasher.transform(rows))
 
 
 MISTAKES = {
