@@ -5,6 +5,7 @@ NumPy and the standard library alone, so that commands which need no model start
 
 from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code
 from drlhash_jax.bundles.bundle import Bundle, open_bundle
+from drlhash_jax.bundles.dedup import find_groups
 from drlhash_jax.bundles.export import FORMATS, export_bundle
 from drlhash_jax.bundles.facts import bundle_facts
 from drlhash_jax.bundles.hamming import search, within
@@ -26,6 +27,7 @@ __all__ = [
     "create_bundle",
     "export_bundle",
     "find_faults",
+    "find_groups",
     "find_shards",
     "id_problem",
     "join_shards",

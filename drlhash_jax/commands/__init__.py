@@ -47,6 +47,10 @@ COMMANDS = {
         "Find the rows of a bundle nearest to a row, a code, an embedding or an image.",
         "--bundle=photos.drlh --id=sea/beach.jpg --k=5",
     ),
+    "dedup": Command(
+        "Find groups of rows of a bundle whose codes are equal or near. Removes nothing.",
+        "--bundle=photos.drlh --radius=2",
+    ),
     "inspect": Command("Tell what is in a bundle of codes.", "--bundle=photos.drlh"),
     "verify": Command("Check every digest of a bundle of codes.", "--bundle=photos.drlh"),
     "export": Command(

@@ -33,7 +33,7 @@ OWN_FLAGS = {
     "report": ("--runs=A,B,...", "--[no]robustness"),
     "fit": ("--labels=", "--method="),
     "encode": ("--shard=", "--[no]append", "--role=query|database"),
-    "query": ("--radius=N", "--format=table|json"),
+    "query": ("--rerank=N", "--code="),
     "export": ("--format=npy|faiss|parquet|pgvector",),
 }
 
