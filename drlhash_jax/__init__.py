@@ -9,14 +9,16 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Name -> the room that defines it.
+# Name -> the room that defines it, or its module where the room would load more than others need.
 _ROOMS = {
     "ENCODERS": "encoders",
+    "Hasher": "fitting.hasher",
     "METHODS": "methods",
     "SELECTORS": "bit_selection",
     "UserError": "errors",
     "encode": "runs",
     "evaluate": "retrieval",
+    "load": "serving",
     "load_model": "runs",
     "mean_average_precision": "retrieval",
     "open_bundle": "bundles",
@@ -26,10 +28,12 @@ _ROOMS = {
 __all__ = [
     "ENCODERS",
     "METHODS",
+    "Hasher",
     "SELECTORS",
     "UserError",
     "encode",
     "evaluate",
+    "load",
     "load_model",
     "mean_average_precision",
     "open_bundle",

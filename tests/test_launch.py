@@ -177,7 +177,7 @@ def test_tpu_script_sends_tracked_files_and_brings_results_back(code, given, tmp
     assert status.splitlines() == [" M code.py", "?? large.bin", "?? runs/"]
 
 
-@pytest.mark.parametrize("script", ["local_multiprocess.sh", "slurm.sbatch", "tpu_vm.sh"])
+@pytest.mark.parametrize("script", ["encode_array.sbatch", "local_multiprocess.sh", "slurm.sbatch", "tpu_vm.sh"])
 def test_scripts_parse(script):
     subprocess.run(["bash", "-n", str(ROOT / "launch" / script)], check=True)
 

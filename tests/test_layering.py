@@ -36,6 +36,7 @@ ALLOWED = {
         *("files", "types", "terminal", "parallel", "codes", "encoders", "training", "methods", "bit_selection"),
         *("data", "weights", "config", "runs", "evaluation"),
     },
+    "fitting": {"errors", "codes", "bundles", "config", "data", "runs", "serving", "pipeline"},
     "figures": {"errors", "files", "codes"},
     "report": {
         *("errors", "files", "types", "codes", "retrieval", "bit_selection", "data", "runs", "robustness", "figures"),
@@ -45,23 +46,12 @@ ALLOWED = {
         *("posteriors", "data", "config", "runs", "evaluation", "pipeline", "figures", "report"),
     },
     "ablation": {
-        *(
-            "errors",
-            "files",
-            "settings",
-            "bit_selection",
-            "methods",
-            "data",
-            "config",
-            "runs",
-            "evaluation",
-            "pipeline",
-        ),
-        *("figures", "report", "comparison"),
+        *("errors", "files", "settings", "bit_selection", "methods", "data", "config", "runs", "evaluation"),
+        *("pipeline", "figures", "report", "comparison"),
     },
     "commands": {
-        *("errors", "settings", "terminal", "bundles", "bit_selection", "serving", "evaluation", "pipeline", "report"),
-        *("comparison", "ablation"),
+        *("errors", "settings", "terminal", "bundles", "bit_selection", "serving", "evaluation", "pipeline", "fitting"),
+        *("report", "comparison", "ablation"),
     },
     "main": {"commands"},
 }
@@ -130,7 +120,7 @@ def test_the_plan_goes_down():
 def test_a_configuration_is_read_in_one_place():
     """ConfigDict stands where configurations are made, turned into settings, and handed over; nowhere else."""
     places = {room for room, path in room_files() if "ml_collections" in set(imported_modules(path))}
-    assert places == {"config", "pipeline", "comparison", "ablation", "commands"}
+    assert places == {"config", "pipeline", "fitting", "comparison", "ablation", "commands"}
 
 
 def test_no_room_is_the_house():

@@ -38,7 +38,7 @@ class PPOSettings(Settings):
     discount: float = setting(1.0, "gamma", least=0.0, most=1.0)
     gae_lambda: float = setting(0.9, "lambda of the generalised advantage", least=0.0, most=1.0)
     entropy_cost: float = setting(
-        0.05, "weight of the entropy bonus in the first update; falls like learning_rate", least=0.0, most=1e3
+        0.1, "weight of the entropy bonus in the first update; falls like learning_rate", least=0.0, most=1e3
     )
     value_cost: float = setting(0.5, "weight of the value loss", least=0.0, most=1e3)
     target_kl: float = setting(0.1, "KL from the old policy that ends an update's passes", least=0.0, most=1e9)

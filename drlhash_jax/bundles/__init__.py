@@ -5,10 +5,12 @@ NumPy and the standard library alone, so that commands which need no model start
 
 from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code
 from drlhash_jax.bundles.bundle import Bundle, open_bundle
+from drlhash_jax.bundles.dedup import find_groups
 from drlhash_jax.bundles.export import FORMATS, export_bundle
 from drlhash_jax.bundles.facts import bundle_facts
 from drlhash_jax.bundles.hamming import search, within
 from drlhash_jax.bundles.ids import id_problem, read_id_lines
+from drlhash_jax.bundles.shards import Shard, find_shards, join_shards, parse_shard, whole_bundle
 from drlhash_jax.bundles.verify import find_faults
 from drlhash_jax.bundles.write import append_rows, compact_bundle, create_bundle, remove_rows
 
@@ -16,6 +18,7 @@ __all__ = [
     "FORMATS",
     "Answer",
     "Bundle",
+    "Shard",
     "append_rows",
     "ask",
     "ask_by_id",
@@ -24,11 +27,16 @@ __all__ = [
     "create_bundle",
     "export_bundle",
     "find_faults",
+    "find_groups",
+    "find_shards",
     "id_problem",
+    "join_shards",
     "open_bundle",
     "parse_code",
+    "parse_shard",
     "read_id_lines",
     "remove_rows",
     "search",
+    "whole_bundle",
     "within",
 ]

@@ -173,7 +173,14 @@ def append_rows(
     Raises:
       UserError: rows that do not fit the bundle, or it cannot be written; it stays as it was.
     """
-    folder = Path(path)
+    lines = "".join(json.dumps(each, allow_nan=False) + "\n" for each in skipped)
+    append_segment(Path(path), packed, ids, lines.encode(), logits)
+
+
+def append_segment(
+    folder: Path, packed: np.ndarray, ids: Sequence[str], skipped: bytes, logits: np.ndarray | None
+) -> None:
+    """`append_rows` with the content of skipped.jsonl, which nobody looks into."""
     with _only_writer(folder) as manifest:
         _check_rows(folder, manifest.num_bits, packed, ids)
         _check_logits(folder, manifest, logits, len(ids))
@@ -183,8 +190,7 @@ def append_rows(
         text, offsets = pack_ids(ids)
         contents: Contents = {"codes.npy": np.ascontiguousarray(packed), "ids.npy": text, "id_offsets.npy": offsets}
         contents |= {} if logits is None else {"logits.npy": np.ascontiguousarray(logits)}
-        lines = "".join(json.dumps(each, allow_nan=False) + "\n" for each in skipped)
-        contents |= {"skipped.jsonl": lines.encode()} if lines else {}
+        contents |= {"skipped.jsonl": skipped} if skipped else {}
         part = _write_part(folder, "segment", manifest.next_number, len(ids), contents)
         write_manifest(folder, manifest._replace(segments=(*manifest.segments, part)))
 
@@ -218,8 +224,8 @@ def remove_rows(path: str | Path, ids: Sequence[str]) -> int:
         return len(kept)
 
 
-def _skipped_lines(folder: Path, manifest: Manifest) -> bytes:
-    """What all segments left out, one JSON value a line."""
+def skipped_lines(folder: Path, manifest: Manifest) -> bytes:
+    """What all segments of a bundle left out, one JSON value a line."""
     parts = [part for part in manifest.segments if "skipped.jsonl" in part.files]
     return b"".join(locate(folder, part, "skipped.jsonl").read_bytes() for part in parts)
 
@@ -247,7 +253,7 @@ def compact_bundle(path: str | Path) -> int:
             contents: Contents = {"codes.npy": bundle.codes, "ids.npy": text, "id_offsets.npy": offsets}
             if manifest.has_logits:
                 contents["logits.npy"] = bundle.logits_of(np.arange(len(ids)))
-            skipped = _skipped_lines(folder, manifest)
+            skipped = skipped_lines(folder, manifest)
             contents |= {"skipped.jsonl": skipped} if skipped else {}
             segments = (_write_part(folder, "segment", manifest.next_number, len(ids), contents),)
         manifest = manifest._replace(segments=segments, removed=None)

@@ -39,6 +39,10 @@ COMMANDS = {
         "Gather finished runs into tables, figures and one HTML page.",
         "--runs=runs/seed1,runs/seed2 --out=runs/report",
     ),
+    "fit": Command(
+        "Make a model of your own embeddings or images, and say how good its codes are.",
+        "--embeddings=clip.npy --labels=labels.npy --bits=64 --model=runs/clip",
+    ),
     "encode": Command(
         "Code images or embeddings by a saved model, into a bundle of codes.",
         "--model=runs/seed1 --images=photos --bundle=photos.drlh",
@@ -47,6 +51,10 @@ COMMANDS = {
         "Find the rows of a bundle nearest to a row, a code, an embedding or an image.",
         "--bundle=photos.drlh --id=sea/beach.jpg --k=5",
     ),
+    "dedup": Command(
+        "Find groups of rows of a bundle whose codes are equal or near. Removes nothing.",
+        "--bundle=photos.drlh --radius=2",
+    ),
     "inspect": Command("Tell what is in a bundle of codes.", "--bundle=photos.drlh"),
     "verify": Command("Check every digest of a bundle of codes.", "--bundle=photos.drlh"),
     "export": Command(
@@ -54,5 +62,5 @@ COMMANDS = {
         "--bundle=photos.drlh --format=faiss --out=exported",
     ),
     "remove": Command("Take rows out of a bundle of codes.", "--bundle=photos.drlh --ids=gone.txt"),
-    "compact": Command("Write a bundle as one segment, without removed rows.", "--bundle=photos.drlh"),
+    "compact": Command("Write a bundle as one segment, without removed rows; or join shards.", "--bundle=photos.drlh"),
 }

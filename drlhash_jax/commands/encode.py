@@ -4,7 +4,8 @@ r"""``encode``: images or embeddings to a bundle of codes, by a saved model.
     python -m drlhash_jax.main encode --model=RUN --embeddings=clip.npy --ids=ids.txt --bundle=clip.drlh
 
 Images are found in sub-folders too; hidden names, links and broken files are left out and listed. With --append the
-images that are there by name are not coded again, so that the same command goes on after a kill.
+images that are there by name are not coded again, so that the same command goes on after a kill. With --shard=i/n the
+i-th of n parts gets a bundle of its own beside NAME.drlh, wherever it runs; ``compact --bundle=NAME.drlh`` joins them.
 """
 
 import contextlib
@@ -30,6 +31,9 @@ _ROLE = flags.DEFINE_enum(
 )
 _LOGITS = flags.DEFINE_bool("logits", False, "Keep the logits of every row as float16, for query --rerank.")
 _APPEND = flags.DEFINE_bool("append", False, "Add to a bundle of the same model, with what it was made with.")
+_SHARD = flags.DEFINE_string(
+    "shard", None, "i/n: the i-th of n parts of the inputs, as NAME-i-of-n.drlh; the same part twice changes nothing."
+)
 
 
 def _check_flags() -> None:
@@ -39,6 +43,8 @@ def _check_flags() -> None:
         raise UserError("give one of --images=FOLDER and --embeddings=FILE")
     if _IDS.value and _IMAGES.value:
         raise UserError("--ids goes with --embeddings: the ids of images are their paths")
+    if _APPEND.value and _SHARD.value:
+        raise UserError("--shard does not go with --append: join the shards by compact first")
     settled = [flag.name for flag in (_BITS, _SELECTOR, _ROLE, _LOGITS) if flag.present]
     if _APPEND.value and settled:
         raise UserError(f"--{settled[0]} does not go with --append: the bundle says it")
@@ -50,13 +56,18 @@ def run() -> None:
     # Not worth a line on machines without a TPU.
     python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
     # Imported here: flags are answered without waiting for the array libraries to load.
-    from drlhash_jax import serving, terminal
+    from drlhash_jax import bundles, serving, terminal
 
+    shard = bundles.parse_shard(_SHARD.value) if _SHARD.value else None
+    if shard and shard.path(_BUNDLE.value).exists():
+        there = serving.existing_target(shard.path(_BUNDLE.value), _MODEL.value)
+        print(f"0 rows written: {there.path}, {len(there.ids)} were there already")
+        return
     if _APPEND.value:
         target = serving.existing_target(_BUNDLE.value, _MODEL.value)
     else:
         settled = _BITS.value, _SELECTOR.value, _ROLE.value, _LOGITS.value
-        target = serving.new_target(_BUNDLE.value, _MODEL.value, *settled)
+        target = serving.new_target(_BUNDLE.value, _MODEL.value, *settled, shard)
     with contextlib.ExitStack() as stack:
         started = []
 
@@ -76,4 +87,4 @@ def run() -> None:
     if len(filled.skipped) > 5:
         print(f"left out: {len(filled.skipped) - 5} more, listed in skipped.jsonl of the segments", file=sys.stderr)
     there = f", {filled.present} were there already" if filled.present else ""
-    print(f"{filled.added} rows written: {_BUNDLE.value}{there}")
+    print(f"{filled.added} rows written: {target.path}{there}")

@@ -1,6 +1,6 @@
 """Sizes of a run on data that nobody has tuned it for, chosen from the number of rows and classes.
 
-`configs/own_images.py` and `configs/own_embeddings.py` use them. The rules come from the settings that work on
+`fitting/own_data.py` uses them, for `fit` and for `configs/own_*.py`. The rules come from the settings that work on
 scikit-learn's digits (200 training rows), 350 MS-COCO photographs and CIFAR-10 (5,000 training rows).
 """
 

@@ -12,7 +12,7 @@ from drlhash_jax.config import load
 from drlhash_jax.encoders import InputSpec, prepare_inputs
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import Method
-from drlhash_jax.runs.model_files import read_model
+from drlhash_jax.runs.model_files import ModelRecord, read_model
 from drlhash_jax.training import encode_logits
 
 
@@ -78,7 +78,19 @@ def load_model(folder: str | Path) -> Model:
     Raises:
       UserError: a file is missing or damaged, or the parameters do not belong to the method that is described.
     """
-    record = read_model(Path(folder))
+    return assemble_model(read_model(Path(folder)), folder)
+
+
+def assemble_model(record: ModelRecord, folder: str | Path) -> Model:
+    """A model of what is saved of it.
+
+    Args:
+      record: ModelRecord.
+      folder: where it comes from, for messages.
+
+    Raises:
+      UserError: the parameters do not belong to the method that is described.
+    """
     try:
         config = load(record.config)
     except (KeyError, TypeError, AttributeError) as error:

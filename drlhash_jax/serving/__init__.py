@@ -2,6 +2,7 @@
 
 from drlhash_jax.serving.ask import Wanted, ask_by_array, ask_by_image
 from drlhash_jax.serving.fill import encode_array, encode_folder, existing_target, new_target
+from drlhash_jax.serving.models import load
 
 __all__ = [
     "Wanted",
@@ -10,5 +11,6 @@ __all__ = [
     "encode_array",
     "encode_folder",
     "existing_target",
+    "load",
     "new_target",
 ]

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drlhash_jax.bundles import append_rows, create_bundle, open_bundle, read_id_lines
+from drlhash_jax.bundles import Shard, append_rows, create_bundle, open_bundle, read_id_lines, whole_bundle
 from drlhash_jax.data import Skipped
 from drlhash_jax.errors import UserError
 from drlhash_jax.runs import real_codes
 from drlhash_jax.serving.inputs import array_blocks, decode_blocks, list_images, read_inputs
-from drlhash_jax.serving.models import ServedModel, image_spec, open_model, open_model_of
+from drlhash_jax.serving.models import ServedModel, image_spec, load, open_model_of
 
 # Called with the rows done and their number, at the start and after every piece.
 OnRows = Callable[[int, int], None]
@@ -29,6 +29,7 @@ class Target(NamedTuple):
       role: "query" or "database" where the model codes the two apart; None otherwise.
       ids: of the rows that are there; None for a bundle that is to be made.
       logits: whether rows keep their logits.
+      shard: the part of the inputs that it gets; None for all of them.
     """
 
     path: Path
@@ -36,6 +37,11 @@ class Target(NamedTuple):
     role: str | None
     ids: frozenset[str] | None
     logits: bool
+    shard: Shard | None = None
+
+    def rows(self, num_rows: int) -> slice:
+        """Its rows of the inputs."""
+        return self.shard.rows(num_rows) if self.shard else slice(0, num_rows)
 
 
 class Rows(NamedTuple):
@@ -75,6 +81,7 @@ def new_target(
     selector: str | None = None,
     role: str | None = None,
     logits: bool = False,
+    shard: Shard | None = None,
 ) -> Target:
     """A bundle to be made.
 
@@ -85,18 +92,20 @@ def new_target(
       selector: who made it.
       role: "query" or "database"; needed where the model codes the two apart.
       logits: whether the rows' logits are kept beside their codes, as float16.
+      shard: for a bundle of its own beside `path`, which gets a part of the inputs; None for all of them.
 
     Raises:
       UserError: something is there, no model, no such selection, or no role where one is needed.
     """
     if os.path.lexists(path):
         raise UserError(f"--bundle={path} is there already: give --append to add to a bundle, or another name")
-    served = open_model(model, bits, selector)
+    served = load(model, bits, selector)
     if served.two_functions and role is None:
         raise UserError(
             f"{served.folder} codes queries and the database apart: give --role=database for a bundle to search in"
         )
-    return Target(Path(path), served, role if served.two_functions else None, None, logits)
+    path = shard.path(path) if shard else Path(path)
+    return Target(path, served, role if served.two_functions else None, None, logits, shard)
 
 
 def existing_target(path: str | Path, model: str | Path) -> Target:
@@ -126,25 +135,41 @@ def _join(rows: list[Rows]) -> Rows:
     return Rows(np.concatenate([each.packed for each in rows]), logits, ids, skipped)
 
 
-def _fill(target: Target, segments: Iterator[Rows]) -> int:
+def _append(path: Path, segments: Iterator[Rows]) -> int:
+    """Adds segments to a bundle; returns the number of rows."""
+    added = 0
+    for rows in segments:
+        append_rows(path, rows.packed, rows.ids, [each._asdict() for each in rows.skipped], rows.logits)
+        added += len(rows.ids)
+    return added
+
+
+def _fill(target: Target, segments: Iterator[Rows], num_inputs: int) -> int:
     """Adds segments to a bundle, which is made first, so that a place that cannot be written is known at once.
 
+    Args:
+      target: Target.
+      segments: rows to add.
+      num_inputs: rows or files that shards are parts of.
+
     Returns:
-      Number of rows. A new bundle that gets none is removed again, whatever was raised.
+      Number of rows. A new bundle that gets none is removed again, whatever was raised. A shard has its name only when
+      it is whole, and may be of no rows.
     """
-    added = 0
-    if target.ids is None:
-        served = target.served
-        create_bundle(target.path, served.num_bits, target.role, served.facts(), target.logits)
+    if target.ids is not None:
+        return _append(target.path, segments)
+    served, shard = target.served, target.shard
+    create = lambda path, facts: create_bundle(path, served.num_bits, target.role, facts, target.logits)
+    if shard:
+        with whole_bundle(target.path) as temporary:
+            create(temporary, served.facts() | shard.facts(num_inputs))
+            return _append(temporary, segments)
+    create(target.path, served.facts())
     try:
-        for rows in segments:
-            skipped = [each._asdict() for each in rows.skipped]
-            append_rows(target.path, rows.packed, rows.ids, skipped, rows.logits)
-            added += len(rows.ids)
+        return _append(target.path, segments)
     finally:
-        if target.ids is None and not added:
+        if not open_bundle(target.path).manifest.segments:
             shutil.rmtree(target.path, ignore_errors=True)
-    return added
 
 
 def _read_ids(target: Target, ids_path: Path | None, num_rows: int) -> list[str]:
@@ -179,17 +204,20 @@ def encode_array(
     """
     inputs = read_inputs("embeddings", address)
     ids = _read_ids(target, ids_path, len(inputs))
+    num_inputs, part = len(inputs), target.rows(len(inputs))
+    inputs, ids = inputs[part], ids[part]
 
     def segments() -> Iterator[Rows]:
         rows, done = [], 0
         on_rows(0, len(inputs))
-        for block in array_blocks(inputs, address):
+        for block in array_blocks(inputs, address, part.start):
             rows.append(_code(target, block, ids[done : done + len(block)], []))
             done += len(block)
             on_rows(done, len(inputs))
-        yield _join(rows)
+        if rows:
+            yield _join(rows)
 
-    return Filled(_fill(target, segments()))
+    return Filled(_fill(target, segments(), num_inputs))
 
 
 def encode_folder(target: Target, root: Path, on_rows: OnRows = lambda done, total: None) -> Filled:
@@ -213,6 +241,11 @@ def encode_folder(target: Target, root: Path, on_rows: OnRows = lambda done, tot
     names, skipped = list_images(root)
     if not names:
         raise UserError(f"--images={root} holds no image")
+    num_inputs, part = len(names), target.rows(len(names))
+    names = names[part]
+    if target.shard and target.shard.number < target.shard.of:
+        # The last shard lists what is no image; it has files however many shards there are.
+        skipped = []
     new = [name for name in names if name not in (target.ids or ())]
 
     def segments() -> Iterator[Rows]:
@@ -222,11 +255,11 @@ def encode_folder(target: Target, root: Path, on_rows: OnRows = lambda done, tot
             yield _code(target, images.pixels, images.names, skipped[noted:])
             done, noted = done + len(images.names), len(skipped)
             on_rows(done, len(new))
+        if target.ids is None and new and not done:
+            last = skipped[-1]
+            raise UserError(
+                f"--images={root}: none of {len(new)} files can be read, the last is {last.path}: {last.reason}"
+            )
 
-    added = _fill(target, segments())
-    if target.ids is None and not added:
-        last = skipped[-1]
-        raise UserError(
-            f"--images={root}: none of {len(new)} files can be read, the last is {last.path}: {last.reason}"
-        )
+    added = _fill(target, segments(), num_inputs)
     return Filled(added, len(names) - len(new), tuple(skipped))

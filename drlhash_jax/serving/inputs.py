@@ -42,18 +42,23 @@ def read_inputs(flag: str, address: str) -> np.ndarray:
     return array
 
 
-def array_blocks(array: np.ndarray, where: str) -> Iterator[np.ndarray]:
+def array_blocks(array: np.ndarray, where: str, first: int = 0) -> Iterator[np.ndarray]:
     """Rows of an array, in pieces that fit into memory whatever its size.
+
+    Args:
+      array: ``[N, ...]``.
+      where: what it was read from, for messages.
+      first: number of its first row there.
 
     Raises:
       UserError: a number is not finite; names its row.
     """
-    bytes_per_row = max(1, array.nbytes // len(array))
+    bytes_per_row = max(1, array.nbytes // max(1, len(array)))
     step = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // bytes_per_row))
     for start in range(0, len(array), step):
         block = np.asarray(array[start : start + step])
         if block.dtype.kind == "f" and not (finite := np.isfinite(block).reshape(len(block), -1).all(axis=1)).all():
-            row = start + int(np.argmin(finite))
+            row = first + start + int(np.argmin(finite))
             raise UserError(f"{where}: row {row} holds a number that is not finite; its code would mean nothing")
         yield block
 

@@ -1,15 +1,28 @@
 """A saved model with what a bundle remembers of it, and the refusal of one with codes of another."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from drlhash_jax.bundles import Bundle
-from drlhash_jax.data import ImageSpec
+from drlhash_jax.data import ImageSpec, UnreadableImageError, decode_image
 from drlhash_jax.errors import UserError
 from drlhash_jax.files import sha256_of
-from drlhash_jax.runs import Model, load_model, selected_bits
+from drlhash_jax.runs import Model, encode, load_model, selected_bits
 
 _DESCRIPTION = "model.json"
+# Decoded and coded at a time.
+_BLOCK_IMAGES = 256
+
+
+def _decode(path: str | Path, spec: ImageSpec) -> np.ndarray:
+    """Pixels uint8 ``[size, size, 3]`` of a file."""
+    try:
+        return decode_image(Path(path), spec)
+    except UnreadableImageError as error:
+        raise UserError(f"{path} cannot be read: {error}; leave it out") from error
 
 
 class ServedModel(NamedTuple):
@@ -39,6 +52,31 @@ class ServedModel(NamedTuple):
         """Whether it codes queries and the database apart."""
         return self.model.method.database_logits is not None
 
+    def encode(self, inputs: Any, *, role: str | None = None) -> np.ndarray:
+        """Codes uint8 ``[N, K]`` of {0, 1}; see `runs.encode`."""
+        return encode(self.model, inputs, self.bits, self.selector, role=role)
+
+    def encode_images(self, paths: Sequence[str | Path], *, role: str | None = None) -> np.ndarray:
+        """Codes of image files, which are decoded as the training images were.
+
+        Args:
+          paths: of the files, N of them.
+          role: "query" or "database"; may be left out where one function codes both.
+
+        Returns:
+          uint8 ``[N, K]`` of {0, 1}, in the order of the paths.
+
+        Raises:
+          UserError: a model that reads no image files, an image that cannot be read, or no role where there are two
+            functions.
+        """
+        spec = image_spec(self)
+        codes = [np.empty((0, self.num_bits), np.uint8)]
+        for start in range(0, len(paths), _BLOCK_IMAGES):
+            pixels = [_decode(path, spec) for path in paths[start : start + _BLOCK_IMAGES]]
+            codes.append(self.encode(np.stack(pixels), role=role))
+        return np.concatenate(codes)
+
     def facts(self) -> dict:
         """What a bundle remembers: JSON values."""
         return {
@@ -50,7 +88,7 @@ class ServedModel(NamedTuple):
         }
 
 
-def open_model(path: str | Path, bits: int | None = None, selector: str | None = None) -> ServedModel:
+def load(path: str | Path, bits: int | None = None, selector: str | None = None) -> ServedModel:
     """Reads a saved model.
 
     Args:
@@ -73,12 +111,12 @@ def open_model_of(bundle: Bundle, path: str | Path) -> ServedModel:
     """Reads the model that a bundle's codes were made by, with the selection that they have.
 
     Raises:
-      UserError: see `open_model`; or it is another model.
+      UserError: see `load`; or it is another model.
     """
     facts = bundle.manifest.model
     if facts is None:
         raise UserError(f"{bundle.path} does not say which model made its codes: query it by --id or --code")
-    served = open_model(path)
+    served = load(path)
     if served.sha256 != facts["sha256"]:
         raise UserError(
             f"--model={path} is not the model of {bundle.path}: its SHA-256 begins with {served.sha256[:12]}, that of "

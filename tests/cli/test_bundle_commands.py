@@ -83,6 +83,16 @@ def test_inspect(place):
     assert lines["rows"] == "40" and lines["bits"].startswith("6,") and lines["model"].startswith("sha256 ")
 
 
+def test_dedup(place):
+    bundle = bundles.open_bundle(place / "x.drlh")
+    groups = [[bundle.id_of(row) for row in rows] for rows in bundles.find_groups(bundle, 0)]
+    printed = run("dedup", "--bundle=x.drlh", "--format=json", cwd=place)
+    assert [json.loads(line)["ids"] for line in printed.splitlines()] == groups and groups
+    lines = [line for ids in groups for line in (f"{len(ids)} rows", *(f"  {name}" for name in ids))]
+    summary = f"{len(groups)} groups of {sum(map(len, groups))} rows within 0 bits: x.drlh"
+    assert run("dedup", "--bundle=x.drlh", cwd=place).splitlines() == [*lines, summary]
+
+
 def test_remove_verify_compact(bundle):
     assert run("remove", "--bundle=x.drlh", "--ids=gone.txt", cwd=bundle) == "2 rows removed, 38 left: x.drlh\n"
     assert run("compact", "--bundle=x.drlh", cwd=bundle) == "38 rows in one segment: x.drlh\n"
@@ -107,6 +117,7 @@ def test_export(kind, place, tmp_path):
 WITHOUT_JAX = {
     "query by id": ("query", "--bundle=x.drlh", "--id=1"),
     "query by code": ("query", "--bundle=x.drlh", "--code=000000"),
+    "dedup": ("dedup", "--bundle=x.drlh", "--radius=1"),
     "inspect": ("inspect", "--bundle=x.drlh"),
     "verify": ("verify", "--bundle=x.drlh"),
     "export": ("export", "--bundle=x.drlh", "--format=faiss", "--out=out"),
@@ -163,6 +174,16 @@ MISTAKES = {
     ),
     "query for what is not there": (("query", "--bundle=x.drlh", "--id=99"), "no row with the id 99"),
     "query for another length": (("query", "--bundle=x.drlh", "--code=0101"), "give 6 digits 0 and 1"),
+    "dedup something else": (("dedup", "--bundle=run"), "run is not a bundle of codes"),
+    "dedup nothing": (("dedup",), "dedup needs --bundle"),
+    "shard of two words": (
+        ("encode", "--model=run", "--bundle=y.drlh", "--embeddings=rows.npy", "--shard=4/3"),
+        "--shard=4/3: give i/n",
+    ),
+    "shard that is appended": (
+        ("encode", "--model=run", "--bundle=x.drlh", "--embeddings=rows.npy", "--append", "--shard=1/3"),
+        "--shard does not go with --append",
+    ),
     "inspect something else": (("inspect", "--bundle=run"), "run is not a bundle of codes"),
     "inspect nothing": (("inspect",), "inspect needs --bundle"),
     "inspect a word": (("inspect", "x.drlh"), "unexpected argument x.drlh: inspect takes flags only"),

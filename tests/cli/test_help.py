@@ -31,8 +31,9 @@ OWN_FLAGS = {
     "compare": ("--jobs=N",),
     "eval": ("--query_codes=", "--codes=auto|bits|signs|packed|logits", "--top_k=N"),
     "report": ("--runs=A,B,...", "--[no]robustness"),
-    "encode": ("--images=", "--[no]append", "--role=query|database"),
-    "query": ("--radius=N", "--format=table|json"),
+    "fit": ("--labels=", "--method="),
+    "encode": ("--shard=", "--[no]append", "--role=query|database"),
+    "query": ("--rerank=N", "--code="),
     "export": ("--format=npy|faiss|parquet|pgvector",),
 }
 
