@@ -28,24 +28,37 @@ _NUM_SELECTED = flags.DEFINE_integer("num_selected", 16, "p.")
 _LIMIT = flags.DEFINE_float("limit", 120.0, "Seconds after which the rival is stopped.")
 
 
+def _keys_of(name: str) -> int:
+    """Keys that a selector is tried with: one where it draws nothing, few where it takes a training times seven."""
+    if name == "population":
+        return min(3, _SEEDS.value)
+    drawn = bit_selection.SELECTORS[name].num_steps or name in (
+        "annealing",
+        "cross_entropy",
+        "random",
+        "best_of_random",
+    )
+    return _SEEDS.value if drawn else 1
+
+
 def compare_selectors(env: bit_selection.EnvParams) -> None:
     """Prints the lead over greedy's reward, the number of rewards and the seconds of each selector, compiled before."""
     num_selected, tools = _NUM_SELECTED.value, bit_selection.SelectorTools(bit_selection.PPOSettings())
     greedy = float(bit_selection.SELECTORS["greedy"].select(jax.random.key(0), env, num_selected, tools).reward)
-    print(f"{num_selected} of {POOL_BITS} bits; greedy's reward {greedy:.4f}; lead over it with {_SEEDS.value} keys")
+    print(f"{num_selected} of {POOL_BITS} bits; greedy's reward {greedy:.4f}; lead over it:")
     for name, selector in bit_selection.SELECTORS.items():
         nested = env.replace(lengths=(num_selected // 2, num_selected)) if selector.nested else env
         select = lambda seed: selector.select(jax.random.key(seed), nested, num_selected, tools)  # noqa: B023
         select(0)
         leads, seconds = [], []
-        for seed in range(_SEEDS.value if selector.num_steps or not name.startswith(("greedy", "first")) else 1):
+        for seed in range(_keys_of(name)):
             start = time.perf_counter()
             found = select(seed)
             seconds.append(time.perf_counter() - start)
             leads.append(float(bit_selection.order_reward(env, found.order)) - greedy)
         print(
             f"  {name:20} {np.mean(leads):+.4f} ± {np.std(leads):.4f}, least {min(leads):+.4f}; "
-            f"{found.num_evaluations} rewards, {np.median(seconds):.2f} s",
+            f"{found.num_evaluations} rewards, {np.median(seconds):.2f} s, {len(leads)} keys",
             flush=True,
         )
 

@@ -236,6 +236,9 @@ def _check_together(config: RunConfig) -> None:
         _check_frozen(config)
     # Refuses codes that the method cannot have.
     _ = config.reward_codes
+    for width in config.ppo.hidden:
+        if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+            raise UserError(f"ppo.hidden={shown(width)}: a width of a layer is an integer from 1")
     steps = config.ppo.num_envs * min(run.bits)
     if steps < config.ppo.num_minibatches:
         raise UserError(f"ppo.num_minibatches={config.ppo.num_minibatches}: an update has only {steps} steps")

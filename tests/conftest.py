@@ -1,6 +1,7 @@
 """Settings of every test: ranks are never promoted by accident, and the benchmark files are found once."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -40,6 +41,19 @@ def pytest_collection_modifyitems(config, items):
     )
     config.hook.pytest_deselected(items=left_out)
     items[:] = [each for each in items if each not in left_out]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_mappings():
+    """Forgets compiled programs before they fill the table of a process's memory mappings, 65,530 on Linux.
+
+    Each takes dozens; a process that finds the table full is killed. The disk has the programs still.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_text().count("\n") > 15_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -72,16 +72,16 @@ def write_weights(path):
 
 @pytest.mark.slow
 def test_two_steps_of_the_thesis_on_cifar10(tmp_path):
-    """Sixty training rows are two batches of 32; one length, two folds, a short PPO; the rest is as configured."""
+    """Sixty training rows are two batches of 32, some held out; one length, a short PPO; the rest is as configured."""
     workdir = tmp_path / "run"
     arguments = [
         *("--config=configs/thesis_cifar10_alexnet.py", f"--workdir={workdir}"),
         f"--config.data.path={write_archive(tmp_path / 'cifar-10-batches-bin', 20)}",
         f"--config.encoder.weights={write_weights(tmp_path / 'alexnet.npz')}",
         *("--config.data.protocol=balanced", "--config.data.query=1", "--config.data.train=6"),
-        *("--config.training.num_epochs=1", "--config.reward.num_queries=20", "--config.ppo.num_updates=4"),
+        *("--config.training.num_epochs=1", "--config.reward.num_queries=8", "--config.ppo.num_updates=4"),
         # Every length and every fold would train AlexNet once more.
-        *("--config.bits=16", "--config.train_direct=False", "--config.reward.num_folds=2"),
+        *("--config.bits=16", "--config.train_direct=False", "--config.reward.codes=holdout"),
     ]
     done = run_command(*arguments, devices=1)
     assert done.returncode == 0, done.stderr
