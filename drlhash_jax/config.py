@@ -179,7 +179,8 @@ def load(config: Mapping[str, Any] | ml_collections.ConfigDict) -> RunConfig:
     # Configurations of older runs and models do not have the sections of newer methods and searches.
     newer = {spec.section for spec in METHODS.values()} - {""} | {"search"}
     if missing := [name for name in SECTIONS if name and name not in newer and name not in values]:
-        hint = "it is one of the command compare" if "compare" in values else "start from config.default_config()"
+        other = [command for command in ("compare", "ablate") if command in values]
+        hint = f"it is one of the command {other[0]}" if other else "start from config.default_config()"
         raise UserError(f"the configuration has no section {missing[0]}: {hint}")
     values["encoder"] = values["encoder"] | {"options": hashable_options(values["encoder"]["options"])}
     found = {}

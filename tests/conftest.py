@@ -31,7 +31,7 @@ DATA = Path(os.environ.get("DRLHASH_DATA", "../shared/data"))
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=8, help="how often test_interruption.py kills a run")
+    parser.addoption("--kills", type=int, default=5, help="how often test_interruption.py kills a run")
     parser.addoption("--exhaustive", action="store_true", help="also run what other tests show on fewer cases")
 
 

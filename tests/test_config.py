@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from drlhash_jax import config as config_room
+from drlhash_jax.ablation.ablate import cell_config
+from drlhash_jax.ablation.settings import load_ablation
 from drlhash_jax.comparison.search import run_config
 from drlhash_jax.comparison.settings import load_comparison
 from drlhash_jax.config import SECTIONS, default_config, load, plain_config, thesis_config
@@ -158,6 +160,11 @@ def test_shipped_configurations_load(path):
         comparison = load_comparison(config)
         loaded = load(run_config(comparison, "drlhash", {}, bits=32, seed=0))
         with pytest.raises(UserError, match="no section data: it is one of the command compare"):
+            load(config)
+    elif path.stem.startswith("ablate_"):
+        ablation = load_ablation(config)
+        loaded = load(cell_config(ablation, ablation.cells[0]))
+        with pytest.raises(UserError, match="no section data: it is one of the command ablate"):
             load(config)
     else:
         loaded = load(config)

@@ -102,7 +102,9 @@ def test_files_are_found(tmp_path):
     assert config_files.find_config(f"{mine}:a:b") == f"{mine}:a:b"
     assert Path(config_files.find_config("digits")).samefile(ROOT / "configs/digits.py")
     assert config_files.find_config("smoke:x").endswith("configs/smoke.py:x")
-    with pytest.raises(UserError, match=r"configs/digit.py: no such file \(did you mean digits\?\); there are cifar10"):
+    with pytest.raises(
+        UserError, match=r"configs/digit.py: no such file \(did you mean digits\?\); there are ablate_cifar10"
+    ):
         config_files.find_config("configs/digit.py")
 
 

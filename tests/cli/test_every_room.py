@@ -64,7 +64,9 @@ def test_rows_say_the_method_and_their_role(finished):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("devices", "wrapper"), [pytest.param(1, "pmap", marks=pytest.mark.exhaustive), (2, "shard_map"), (4, "pmap")]
+    ("devices", "wrapper"),
+    [pytest.param(1, "pmap", marks=pytest.mark.exhaustive), pytest.param(2, "shard_map", marks=pytest.mark.exhaustive)]
+    + [(4, "pmap")],
 )
 def test_devices_agree(finished, tmp_path, devices, wrapper):
     run(*LSH, f"--config.parallel={wrapper}", f"--workdir={tmp_path / 'run'}", devices=devices)
@@ -109,7 +111,7 @@ def test_saved_and_loaded(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["csq", pytest.param("adsh", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("method", [pytest.param("csq", marks=pytest.mark.exhaustive), "adsh"])
 def test_other_methods_run(method, tmp_path):
     arguments = [argument.replace("lsh", method) for argument in LSH]
     run(*arguments, f"--workdir={tmp_path / 'run'}", "--config.train_direct=False", "--config.adsh.num_samples=40")

@@ -153,6 +153,7 @@ def test_the_posterior_is_that_of_all_classifiers():
     np.testing.assert_allclose(make("erh").logits(params, x), expected, atol=2e-3)
 
 
+@pytest.mark.exhaustive
 def test_without_kernel_ridge():
     settings = METHODS["erh"].settings().replace(**CHANGES["erh"] | {"kernel_ridge": False})
     given = make_ingredients("erh", settings)
