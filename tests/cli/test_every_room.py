@@ -110,8 +110,10 @@ def test_saved_and_loaded(finished):
     np.testing.assert_array_equal(chosen, encode(model, images[query])[:, model.selections[4]["greedy"]])
 
 
+# drlhash is run by test_main.py, and a method that keeps codes by test_frozen_codes.py.
+@pytest.mark.exhaustive
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [pytest.param("csq", marks=pytest.mark.exhaustive), "adsh"])
+@pytest.mark.parametrize("method", ["csq", "adsh"])
 def test_other_methods_run(method, tmp_path):
     arguments = [argument.replace("lsh", method) for argument in LSH]
     run(*arguments, f"--workdir={tmp_path / 'run'}", "--config.train_direct=False", "--config.adsh.num_samples=40")
