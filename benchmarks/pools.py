@@ -2,14 +2,23 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from drlhash_jax import data
-from drlhash_jax.codes import load_codes
+from drlhash_jax.bit_selection import EnvParams
+from drlhash_jax.codes import load_codes, pack_distinct
 from drlhash_jax.files import read_arrays
 
 POOL_BITS = 64
 NUM_QUERIES, NUM_DATABASE = 200, 5000
+
+
+def reward_of(sample: tuple[np.ndarray, ...]) -> EnvParams:
+    """The reward of a sample, on the device, with equal rows merged."""
+    query, database, query_labels, database_labels = sample
+    packed = pack_distinct(query, query_labels), pack_distinct(database, database_labels)
+    return jax.device_put(EnvParams(*packed, POOL_BITS))
 
 
 def reward_sample(folder: Path):

@@ -14,10 +14,9 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.field_loop import counting_map
-from benchmarks.pools import NUM_DATABASE, NUM_QUERIES, POOL_BITS, reward_sample
+from benchmarks.pools import NUM_DATABASE, NUM_QUERIES, POOL_BITS, reward_of, reward_sample
 from benchmarks.timing import describe_machine, first_call, interleaved
 from drlhash_jax import bit_selection
-from drlhash_jax.codes import pack_distinct
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/c10", "A finished run of configs/cifar10_features.py.")
 NUM_SELECTED = 16
@@ -70,10 +69,7 @@ def main(_) -> None:
     """Runs both parts."""
     print(describe_machine())
     sample = reward_sample(Path(_WORKDIR.value))
-    query, database, query_labels, database_labels = sample
-    env = bit_selection.EnvParams(
-        pack_distinct(query, query_labels), pack_distinct(database, database_labels), POOL_BITS
-    )
+    env = reward_of(sample)
     compare_reward(sample, env)
     time_updates(env)
 

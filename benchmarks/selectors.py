@@ -15,11 +15,10 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.field_loop import counting_map
-from benchmarks.pools import POOL_BITS, reward_sample
+from benchmarks.pools import POOL_BITS, reward_of, reward_sample
 from benchmarks.timing import describe_machine, first_call
 from drlhash_jax import bit_selection
 from drlhash_jax.bit_selection import learning
-from drlhash_jax.codes import pack_distinct
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/c10", "A finished run of configs/cifar10_features.py.")
 _PART = flags.DEFINE_enum("part", "selectors", ["selectors", "population", "rival"], "What is measured.")
@@ -108,10 +107,10 @@ def _rival_seconds(sample: tuple, goal: float, seed: int, ours: bool) -> tuple[f
 
     query, database, query_labels, database_labels = sample
     num_selected, best = _NUM_SELECTED.value, [0.0]
-    reward_of = lambda order: counting_map(query[:, order], database[:, order], query_labels, database_labels)
+    count_reward = lambda order: counting_map(query[:, order], database[:, order], query_labels, database_labels)
     rng = np.random.default_rng(seed)
     # It gets standard scores of random sets, as ours learns them: in the raw unit its critic learns nothing.
-    drawn = [reward_of(rng.permutation(POOL_BITS)[:num_selected]) for _ in range(16)]
+    drawn = [count_reward(rng.permutation(POOL_BITS)[:num_selected]) for _ in range(16)]
 
     class Bits(gymnasium.Env):
         observation_space = gymnasium.spaces.MultiBinary(POOL_BITS)
@@ -129,7 +128,7 @@ def _rival_seconds(sample: tuple, goal: float, seed: int, ours: bool) -> tuple[f
             done = int(self.selected.sum()) == num_selected
             reward = 0.0
             if done:
-                reward = reward_of(np.flatnonzero(self.selected))
+                reward = count_reward(np.flatnonzero(self.selected))
                 best[0] = max(best[0], reward)
                 reward = (reward - np.mean(drawn)) / np.std(drawn)
             return self.selected.copy(), reward, done, False, {}
@@ -169,9 +168,7 @@ def main(_) -> None:
     """Runs one part."""
     print(describe_machine())
     sample = reward_sample(Path(_WORKDIR.value))
-    query, database, query_labels, database_labels = sample
-    packed = pack_distinct(query, query_labels), pack_distinct(database, database_labels)
-    env = jax.device_put(bit_selection.EnvParams(*packed, POOL_BITS))
+    env = reward_of(sample)
     if _PART.value == "rival":
         compare_with_rival(env, sample)
     else:

@@ -57,10 +57,15 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
         raise
 
 
+def json_text(value: object) -> bytes:
+    """A value as the indented JSON of files, in UTF-8."""
+    return (json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, value: object) -> None:
     """Writes a value as indented JSON, atomically."""
-    text = json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    content = json_text(value)
+    write_atomically(path, lambda file: file.write(content))
 
 
 def write_json_lines(path: Path, values: list) -> None:

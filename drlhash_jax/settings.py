@@ -81,6 +81,22 @@ def shown(value: Any) -> str:
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
+def words_of(values: Sequence[Any]) -> tuple[str, ...]:
+    """Words of a flag, which gives several as one with commas between them."""
+    return tuple(word for value in values for word in str(value).split(",") if word)
+
+
+def check_names(field: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """Refuses a name that is none of those known.
+
+    Raises:
+      UserError: names the field and what would be right.
+    """
+    for name in names:
+        if name not in known:
+            raise UserError(f"{field}={name}: choose among {', '.join(known)}{near(name, known)}")
+
+
 def near(word: str, known: Sequence[str]) -> str:
     """A question that offers the known word most like this one; "" if none is."""
     found = difflib.get_close_matches(str(word), known, n=1)

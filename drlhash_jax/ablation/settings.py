@@ -6,14 +6,12 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from drlhash_jax.bit_selection import SELECTORS
+from drlhash_jax.bit_selection import REWARD_CODES, SELECTORS
+from drlhash_jax.comparison.settings import check_unseen
 from drlhash_jax.config import plain_config
-from drlhash_jax.data import PROTOCOLS
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import METHODS
-from drlhash_jax.settings import Settings, near, setting
-
-_REWARDS = ("auto", "crossfit", "holdout", "fitted")
+from drlhash_jax.settings import Settings, check_names, setting, words_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,17 +85,10 @@ def ablation_config(base: ml_collections.ConfigDict) -> ml_collections.ConfigDic
     return ml_collections.ConfigDict({"ablate": AblationSettings.config_defaults(), "base": base, "pools": {}})
 
 
-def _words(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Words of a flag, which gives several as one."""
-    return tuple(word for value in values for word in str(value).split(",") if word)
-
-
 def _check_words(name: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
     if not values:
         raise UserError(f"ablate.{name} is empty: name at least one of {', '.join(known)}")
-    for value in values:
-        if value not in known:
-            raise UserError(f"ablate.{name}={value}: choose among {', '.join(known)}{near(value, known)}")
+    check_names(f"ablate.{name}", values, known)
     if len(set(values)) < len(values):
         raise UserError(f"ablate.{name}={','.join(values)}: each once")
 
@@ -117,16 +108,15 @@ def load_ablation(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Abla
             f"--config has no section {', '.join(sorted(missing))}: an ablation starts from "
             "drlhash_jax.ablation.ablation_config, as configs/ablate_digits.py does"
         )
-    words = {name: _words(values["ablate"][name]) for name in ("pools", "rewards", "selectors")}
+    words = {name: words_of(values["ablate"][name]) for name in ("pools", "rewards", "selectors")}
     settings = AblationSettings.from_config(values["ablate"] | words, "ablate.")
     _check_words("pools", settings.pools, tuple(METHODS))
-    _check_words("rewards", settings.rewards, _REWARDS)
+    _check_words("rewards", settings.rewards, REWARD_CODES)
     _check_words("selectors", settings.selectors, tuple(SELECTORS))
     if "greedy" not in settings.selectors:
         raise UserError("ablate.selectors: greedy must be among them, since all others are compared with it")
     seeds = settings.seeds
     if len(set(seeds)) < 2 or any(isinstance(each, bool) or not isinstance(each, int) or each < 0 for each in seeds):
         raise UserError(f"ablate.seeds={','.join(map(str, seeds))}: give two different integers from 0, at least")
-    if settings.unseen and settings.unseen not in (*PROTOCOLS, "unseen"):
-        raise UserError(f"ablate.unseen={settings.unseen}: name a protocol of unseen classes, C-8+2 or unseen")
+    check_unseen("ablate.unseen", settings.unseen)
     return Ablation(settings, values["base"], values["pools"])

@@ -10,7 +10,8 @@ from scipy import stats
 from drlhash_jax import __version__
 from drlhash_jax.ablation.settings import Ablation, Cell
 from drlhash_jax.bit_selection import SELECTORS
-from drlhash_jax.comparison.tables import TITLES, markdown_of
+from drlhash_jax.comparison.summary import mean_sd
+from drlhash_jax.comparison.tables import TITLES, write_markdown
 from drlhash_jax.evaluation.numbers import rounded
 from drlhash_jax.figures import write_csv
 from drlhash_jax.files import write_atomically
@@ -25,11 +26,10 @@ _DEFINITIONS = {
     "map": "mean average precision of the reported queries, expected over ties; mean over seeds",
     "map_sd": "standard deviation (n - 1) over seeds",
     "over_greedy": "map less that of greedy from the same pool with the same reward, seed by seed: mean, and the ends "
-    "of Student's 95 % interval over seeds",
+    "of Student's 95 % interval over seeds; of many intervals one in twenty leaves out 0 by chance",
     "over_direct": "the same, less that of an encoder trained at that length",
     "over_pool": "the same, less that of all bits of the pool",
     "seconds": "wall time of the selection, compilation included; mean over seeds",
-    "different": "whether an interval leaves out 0; of many intervals one in twenty does so by chance",
 }
 _CSV = (
     *("table", "pool", "reward", "bits", "selector", "num_seeds", "map", "map_sd", "seconds"),
@@ -71,8 +71,9 @@ def _row(ablation: Ablation, rows: Mapping[Cell, list[Row]], cells: list[Cell], 
         row["seconds"] for cell in cells for row in rows[cell] if (row["bits"], row["selector"]) == (bits, selector)
     ]
     value = {"table": cells[0].table, "pool": cells[0].pool, "reward": cells[0].reward, "bits": bits}
-    value |= {"selector": selector, "num_seeds": len(cells), "map": rounded(np.mean(chosen))}
-    value |= {"map_sd": rounded(np.std(chosen, ddof=1)), "seconds": round(float(np.mean(seconds)), 2)}
+    mean, sd = mean_sd(chosen)
+    value |= {"selector": selector, "num_seeds": len(cells), "map": mean, "map_sd": sd}
+    value["seconds"] = round(float(np.mean(seconds)), 2)
     for name, maps in others.items():
         if (name, selector) != ("greedy", "greedy"):
             value[f"over_{name}"] = student_interval(np.subtract(chosen, maps))
@@ -147,11 +148,8 @@ def _csv_row(row: Row) -> tuple:
 
 def write_tables(folder: Path, content: dict[str, Any]) -> list[Path]:
     """Writes ablation.md and ablation.csv; returns their paths."""
-    parts = []
-    for title, grids in _grids(content).items():
-        parts += [f"## {title}", *map(markdown_of, grids)]
     markdown, table = folder / "ablation.md", folder / "ablation.csv"
-    write_atomically(markdown, lambda file: file.write(("\n\n".join(parts) + "\n").encode()))
+    write_markdown(markdown, _grids(content))
     write_csv(table, _CSV, list(map(_csv_row, content["rows"])))
     return [markdown, table]
 

@@ -2,13 +2,14 @@
 
 from drlhash_jax.bit_selection.environment import EnvParams, mask_of, subset_reward
 from drlhash_jax.bit_selection.ppo import PPOSettings, UpdateMetrics, init_state, train_chunk
-from drlhash_jax.bit_selection.reward import RewardSettings, make_reward, reward_noise
+from drlhash_jax.bit_selection.reward import REWARD_CODES, RewardSettings, make_reward, reward_noise
 from drlhash_jax.bit_selection.searches import SearchSettings
 from drlhash_jax.bit_selection.selectors import SELECTORS, USUAL_SELECTORS, Selector, SelectorTools, order_reward
 
 __all__ = [
     "EnvParams",
     "PPOSettings",
+    "REWARD_CODES",
     "RewardSettings",
     "SELECTORS",
     "SearchSettings",

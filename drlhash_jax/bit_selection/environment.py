@@ -28,7 +28,7 @@ from drlhash_jax.retrieval import (
     pack_words,
     share_of_queries,
 )
-from drlhash_jax.types import Array
+from drlhash_jax.types import Array, DistanceCounts
 
 
 @struct.dataclass
@@ -173,6 +173,12 @@ def prefix_rewards(params: EnvParams, order: Array, lengths: tuple[int, ...], ax
     return jax.lax.map(lambda mask: subset_reward(params, mask, axis_name), masks)
 
 
+def _precisions(params: EnvParams, query: PackedRows, selected: Array) -> tuple[Array, DistanceCounts]:
+    """Average precision float32 ``[Q]`` of some queries on a subset of the pool's bits, and the counts behind it."""
+    counts = count_by_distance(query, params.database, max_distance=params.pool_bits, bit_mask=pack_words(selected))
+    return average_precision(counts, top_k=params.top_k), counts
+
+
 def subset_precisions(params: EnvParams, selected: Array) -> tuple[Array, Array]:
     """Average precision of each of the reward's queries on a subset of the pool's bits.
 
@@ -183,11 +189,8 @@ def subset_precisions(params: EnvParams, selected: Array) -> tuple[Array, Array]
     Returns:
       float32 ``[Q]``, and int32 ``[Q]``: how many queries each stands for, 0 where no row is relevant.
     """
-    counts = count_by_distance(
-        params.query, params.database, max_distance=params.pool_bits, bit_mask=pack_words(selected)
-    )
-    weights = jnp.where(has_relevant(counts), params.query.weights, 0)
-    return average_precision(counts, top_k=params.top_k), weights
+    precisions, counts = _precisions(params, params.query, selected)
+    return precisions, jnp.where(has_relevant(counts), params.query.weights, 0)
 
 
 def subset_reward(params: EnvParams, selected: Array, axis_name: str | None = None) -> Array:
@@ -205,5 +208,4 @@ def subset_reward(params: EnvParams, selected: Array, axis_name: str | None = No
     """
     chex.assert_shape(selected, (params.pool_bits,))
     query = share_of_queries(params.query, axis_name)
-    counts = count_by_distance(query, params.database, max_distance=params.pool_bits, bit_mask=pack_words(selected))
-    return mean_over_queries(average_precision(counts, top_k=params.top_k), counts, query.weights, axis_name)
+    return mean_over_queries(*_precisions(params, query, selected), query.weights, axis_name)

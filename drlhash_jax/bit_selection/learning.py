@@ -32,6 +32,55 @@ def _describe(best: ppo.PPOState, settings: ppo.PPOSettings) -> str:
     return f"best set seen: {seen}"
 
 
+def _follow(
+    keyed: tuple[Array, ppo.PPOState],
+    env: EnvParams,
+    settings: ppo.PPOSettings,
+    call: Callable[[Array, ppo.PPOState, EnvParams, int, int], tuple[ppo.PPOState, ppo.UpdateMetrics]],
+    next_stop: Callable[[int], int],
+    watch: tuple[OnCall, parallel.Devices | None, Checkpoint],
+) -> ppo.PPOState:
+    """All updates of a training, or those that an earlier process left: the last state, on one device.
+
+    Args:
+      keyed: key of the whole training, and the state before the first update; its leaves may have a leading axis.
+      env: EnvParams.
+      settings: PPOSettings.
+      call: (key, state, env, updates done, updates to stop before) -> state and metrics, a call of a compiled program.
+      next_stop: updates done -> updates done after the next call.
+      watch: on_call, devices and checkpoint, see `select_ppo`.
+    """
+    (key, state), (on_call, devices, checkpoint) = keyed, watch
+    key_data, state = checkpoint.restore((jax.random.key_data(key), state))
+    key = jax.random.wrap_key_data(jnp.asarray(key_data))
+    state, env = parallel.replicate((state, env), devices)
+
+    def advance(state: ppo.PPOState, position: int, stop: int) -> tuple[ppo.PPOState, Mapping[str, np.ndarray]]:
+        state, metrics = call(key, state, env, position, stop)
+        return state, jax.tree.map(np.asarray, parallel.fetch(metrics, devices))._asdict()
+
+    state = run_chunks(
+        advance,
+        state,
+        # Members of a population that ended early have fewer.
+        position=int(jnp.max(parallel.fetch(state.update, devices))),
+        total=settings.num_updates,
+        next_stop=next_stop,
+        describe=lambda update: f"in update {update}, last minibatch",
+        report=lambda done, metrics: on_call(done, ppo.UpdateMetrics(**metrics)),
+        offer=lambda done, state: checkpoint.offer(done, (key_data, state)),
+    )
+    return parallel.fetch(state, devices)
+
+
+def _selection(
+    best: ppo.PPOState, env: EnvParams, num_selected: int, settings: ppo.PPOSettings, num_updates: int
+) -> BitSelection:
+    """What a training found in a number of updates, those of all members together."""
+    evaluations = num_updates * (settings.num_envs + 1) * len(env.paid_lengths(num_selected))
+    return BitSelection(best.best_order, best.best_reward, evaluations, _describe(best, settings))
+
+
 def select_ppo(
     key: Array,
     env: EnvParams,
@@ -60,30 +109,17 @@ def select_ppo(
       FloatingPointError: a reward or a loss stopped being a finite number.
     """
     init_key, train_key = jax.random.split(key)
-    state = ppo.init_state(init_key, env, num_selected, settings)
-    key_data, state = checkpoint.restore((jax.random.key_data(train_key), state))
-    train_key = jax.random.wrap_key_data(jnp.asarray(key_data))
-    state, env = parallel.replicate((state, env), devices)
     size = updates_per_call(settings.num_updates)
-
-    def advance(state: ppo.PPOState, position: int, stop: int) -> tuple[ppo.PPOState, Mapping[str, np.ndarray]]:
-        static = {"num_selected": num_selected, "num_updates": size, "settings": settings, "devices": devices}
-        state, metrics = ppo.train_chunk(train_key, state, env, **static)
-        return state, jax.tree.map(np.asarray, parallel.fetch(metrics, devices))._asdict()
-
-    state = run_chunks(
-        advance,
-        state,
-        position=int(parallel.fetch(state.update, devices)),
-        total=settings.num_updates,
-        next_stop=lambda position: position + size,
-        describe=lambda update: f"in update {update}, last minibatch",
-        report=lambda done, metrics: on_call(done, ppo.UpdateMetrics(**metrics)),
-        offer=lambda done, state: checkpoint.offer(done, (key_data, state)),
+    static = {"num_selected": num_selected, "num_updates": size, "settings": settings, "devices": devices}
+    best = _follow(
+        (train_key, ppo.init_state(init_key, env, num_selected, settings)),
+        env,
+        settings,
+        lambda key, state, env, position, stop: ppo.train_chunk(key, state, env, **static),
+        lambda position: position + size,
+        (on_call, devices, checkpoint),
     )
-    best = parallel.fetch(state, devices)
-    evaluations = settings.num_updates * (settings.num_envs + 1) * len(env.paid_lengths(num_selected))
-    return BitSelection(best.best_order, best.best_reward, evaluations, _describe(best, settings))
+    return _selection(best, env, num_selected, settings, settings.num_updates)
 
 
 def policy_gradient_settings(settings: ppo.PPOSettings) -> ppo.PPOSettings:
@@ -187,34 +223,26 @@ def select_by_population(
       FloatingPointError: a reward or a loss stopped being a finite number.
     """
     init_key, train_key = jax.random.split(key)
-    states = _init_population(init_key, env, num_selected, settings)
-    key_data, states = checkpoint.restore((jax.random.key_data(train_key), states))
-    train_key = jax.random.wrap_key_data(jnp.asarray(key_data))
     sizes = round_sizes(settings.population)
     ends = _round_ends(settings.num_updates, len(sizes))
-    states, env = parallel.replicate((states, env), devices)
 
-    def advance(states: ppo.PPOState, position: int, stop: int) -> tuple[ppo.PPOState, Mapping[str, np.ndarray]]:
+    def call(
+        key: Array, states: ppo.PPOState, env: EnvParams, position: int, stop: int
+    ) -> tuple[ppo.PPOState, ppo.UpdateMetrics]:
         static: dict[str, Any] = {"num_selected": num_selected, "num_updates": stop - position, "settings": settings}
         static["num_members"] = sizes[ends.index(stop)]
         program = parallel.wrap_step(population_updates, devices, donate_argnums=(1,), **static)
-        states, metrics = program(jax.random.fold_in(train_key, position), states, env)
-        return states, jax.tree.map(np.asarray, parallel.fetch(metrics, devices))._asdict()
+        return program(jax.random.fold_in(key, position), states, env)
 
-    states = run_chunks(
-        advance,
-        states,
-        position=int(parallel.fetch(jnp.max(states.update), devices)),
-        total=settings.num_updates,
-        next_stop=lambda position: min(end for end in ends if end > position),
-        describe=lambda update: f"in update {update}, last minibatch",
-        report=lambda done, metrics: on_call(done, ppo.UpdateMetrics(**metrics)),
-        offer=lambda done, states: checkpoint.offer(done, (key_data, states)),
+    states = _follow(
+        (train_key, _init_population(init_key, env, num_selected, settings)),
+        env,
+        settings,
+        call,
+        lambda position: min(end for end in ends if end > position),
+        (on_call, devices, checkpoint),
     )
-    states = parallel.fetch(states, devices)
     # Members that ended early may have seen better sets than the last one.
     best = jax.tree.map(lambda x: x[jnp.argmax(states.best_reward)], states)
-    starts = [0, *ends[:-1]]
-    updates = sum(size * (end - start) for size, start, end in zip(sizes, starts, ends))
-    evaluations = updates * (settings.num_envs + 1) * len(env.paid_lengths(num_selected))
-    return BitSelection(best.best_order, best.best_reward, evaluations, _describe(best, settings))
+    updates = sum(size * (end - start) for size, start, end in zip(sizes, [0, *ends[:-1]], ends))
+    return _selection(best, env, num_selected, settings, updates)

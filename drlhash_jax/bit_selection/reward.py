@@ -14,7 +14,7 @@ from drlhash_jax.errors import UserError
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.types import Array
 
-_CODES = ("auto", "crossfit", "holdout", "fitted")
+REWARD_CODES = ("auto", "crossfit", "holdout", "fitted")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RewardSettings(Settings):
         "auto",
         "codes that bits are judged by: crossfit, holdout or fitted; auto is crossfit where the method's bits mean the "
         "same in every fold, fitted where nothing is trained, else holdout",
-        choices=_CODES,
+        choices=REWARD_CODES,
     )
     num_folds: int = setting(5, "encoders fitted for crossfit", least=2, most=1_000)
     holdout: float = setting(0.3, "share of the training rows left out for holdout", least=0.001, most=0.999)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from drlhash_jax.bundles.bundle import Bundle
-from drlhash_jax.bundles.hamming import within
+from drlhash_jax.bundles.hamming import code_keys, within
 
 # Codes that are compared with all others at a time; what is within the radius is kept in memory for so many.
 _BLOCK_ROWS = 4_096
@@ -52,8 +52,7 @@ def find_groups(bundle: Bundle, radius: int) -> list[np.ndarray]:
       UserError: a negative radius.
     """
     codes = np.ascontiguousarray(bundle.codes)
-    as_bytes = codes.view(f"V{codes.shape[1]}").ravel()
-    _, first, numbers = np.unique(as_bytes, return_index=True, return_inverse=True)
+    _, first, numbers = np.unique(code_keys(codes), return_index=True, return_inverse=True)
     # Distinct codes by their first row, so that the first member of a group is its first row's code.
     place = np.argsort(np.argsort(first))
     groups = _connect(_near(codes[np.sort(first)], radius), len(first))[place[numbers]]

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from drlhash_jax.bundles.bundle import Bundle, open_bundle
+from drlhash_jax.bundles.hamming import pad_to_words
 from drlhash_jax.bundles.manifest import MANIFEST
 from drlhash_jax.bundles.verify import check_bundle
 from drlhash_jax.errors import UserError
@@ -73,9 +74,7 @@ def _write_parquet(bundle: Bundle, file: BinaryIO) -> None:
     facts = {"bits": str(bundle.num_bits), "bit_order": "msb", "padding": "zero"}
     with parquet.ParquetWriter(file, pa.schema(fields, facts), write_page_checksum=True) as writer:
         for ids, codes in _blocks(bundle):
-            padded = np.zeros((len(codes), 8 * num_words), np.uint8)
-            padded[:, :width] = codes
-            words = padded.view(">u8").astype(np.uint64)
+            words = pad_to_words(codes).view(">u8").astype(np.uint64)
             content = pa.py_buffer(np.ascontiguousarray(codes).tobytes())
             code = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(codes), [None, content])
             columns = [pa.array(ids, pa.string()), code, *(pa.array(word) for word in words.T)]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from drlhash_jax.bundles.bundle import Bundle
+from drlhash_jax.bundles.hamming import code_keys
 
 
 class CodeCounts(NamedTuple):
@@ -23,15 +24,7 @@ def count_codes(packed: np.ndarray) -> CodeCounts:
     """Counts equal codes among packed ones, uint8 ``[N, B]``."""
     if not len(packed):
         return CodeCounts(0, 0)
-    width = packed.shape[1]
-    if width > 8:
-        rows = np.ascontiguousarray(packed).view(f"V{width}").ravel()
-    else:
-        # Whole numbers are sorted many times faster than opaque bytes.
-        padded = np.zeros((len(packed), 8), np.uint8)
-        padded[:, :width] = packed
-        rows = padded.view(np.uint64).ravel()
-    counts = np.unique(rows, return_counts=True)[1]
+    counts = np.unique(code_keys(packed), return_counts=True)[1]
     return CodeCounts(len(counts), int(counts.max()))
 
 

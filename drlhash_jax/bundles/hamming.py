@@ -52,12 +52,25 @@ def _faiss(query_codes: np.ndarray, database_codes: np.ndarray) -> Any:
     return _load_faiss() if len(query_codes) * len(database_codes) >= _FAISS_PAIRS else None
 
 
-def _words(codes: np.ndarray) -> np.ndarray:
-    """Packed codes uint8 ``[N, B]`` as uint64 ``[ceil(B / 8), N]``, bytes of zero at the end."""
+def pad_to_words(codes: np.ndarray) -> np.ndarray:
+    """Packed codes uint8 ``[N, B]`` with bytes of zero at the end, up to a multiple of eight: uint8 ``[N, B']``."""
     num_rows, num_bytes = codes.shape
     padded = np.zeros((num_rows, -(-num_bytes // 8) * 8), np.uint8)
     padded[:, :num_bytes] = codes
-    return np.ascontiguousarray(padded.view(np.uint64).T)
+    return padded
+
+
+def _words(codes: np.ndarray) -> np.ndarray:
+    """Packed codes uint8 ``[N, B]`` as uint64 ``[ceil(B / 8), N]``, bytes of zero at the end."""
+    return np.ascontiguousarray(pad_to_words(codes).view(np.uint64).T)
+
+
+def code_keys(codes: np.ndarray) -> np.ndarray:
+    """A value for each of the packed codes uint8 ``[N, B]``, equal where they are: for `numpy.unique`."""
+    if codes.shape[1] > 8:
+        return np.ascontiguousarray(codes).view(f"V{codes.shape[1]}").ravel()
+    # Whole numbers are sorted many times faster than opaque bytes.
+    return pad_to_words(codes).view(np.uint64).ravel()
 
 
 def _distances(query: np.ndarray, database: np.ndarray) -> np.ndarray:

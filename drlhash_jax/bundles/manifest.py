@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from drlhash_jax.errors import UserError
-from drlhash_jax.files import write_json
+from drlhash_jax.files import json_text, write_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -107,11 +107,6 @@ def _describe_part(part: Part) -> dict:
     return {"number": part.number, "rows": part.rows, "files": files}
 
 
-def _text(value: object) -> str:
-    """The text that `write_json` writes."""
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replaces a bundle's manifest, atomically.
 
@@ -129,7 +124,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "segments": [_describe_part(part) for part in manifest.segments],
         "removed": _describe_part(manifest.removed) if manifest.removed else None,
     }
-    write_json(folder / MANIFEST, value | {"sha256": hashlib.sha256(_text(value).encode()).hexdigest()})
+    write_json(folder / MANIFEST, value | {"sha256": hashlib.sha256(json_text(value)).hexdigest()})
 
 
 def _whole(value: object, least: int, most: int, what: str) -> int:
@@ -212,11 +207,11 @@ def read_manifest(folder: Path) -> Manifest:
         value = json.loads(content)
         manifest = _read_value(value)
         digest = value.pop("sha256")
-        written = _text(value | {"sha256": digest}).encode()
+        written = json_text(value | {"sha256": digest})
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{path} is damaged, or no manifest: {' '.join(reason.split())[:300]}") from error
-    if hashlib.sha256(_text(value).encode()).hexdigest() != digest or written != content:
+    if hashlib.sha256(json_text(value)).hexdigest() != digest or written != content:
         raise UserError(f"{path} is damaged or was edited: its last field is not the SHA-256 of the others")
     return manifest
 

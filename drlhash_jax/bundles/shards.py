@@ -20,7 +20,7 @@ import numpy as np
 from drlhash_jax.bundles.bundle import Bundle, open_bundle
 from drlhash_jax.bundles.manifest import Manifest
 from drlhash_jax.bundles.verify import check_bundle
-from drlhash_jax.bundles.write import append_segment, create_bundle, skipped_lines
+from drlhash_jax.bundles.write import append_segment, create_bundle, skipped_lines, sync_folder
 from drlhash_jax.errors import UserError
 from drlhash_jax.files import write_error
 
@@ -85,6 +85,7 @@ def whole_bundle(path: Path) -> Iterator[Path]:
             temporary = Path(folder, path.name)
             yield temporary
             os.rename(temporary, path)
+            sync_folder(path.parent)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise write_error(path, error) from error

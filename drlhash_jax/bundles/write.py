@@ -25,7 +25,7 @@ from drlhash_jax.files import sha256_of, write_atomically, write_error
 _LEFT_BEHIND = re.compile(r"\.(segment|removed)-\d+\.tmp|(segment|removed)-\d{6,}|\.manifest\.json\.tmp")
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Forces the names in a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -40,9 +40,9 @@ def _whole_folder(folder: Path, temporary: Path) -> Iterator[None]:
     try:
         temporary.mkdir(parents=True)
         yield
-        _sync(temporary)
+        sync_folder(temporary)
         os.rename(temporary, folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):

@@ -6,7 +6,6 @@ Differences from greedy selection, from training at that length and from all bit
 same command again goes on where it was stopped.
 """
 
-import logging as python_logging
 import sys
 
 from absl import flags
@@ -32,7 +31,6 @@ def run() -> None:
     """Runs the ablation, and prints the paths of what was written."""
     if not _WORKDIR.value:
         raise UserError("ablate needs --workdir=DIR")
-    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
     # Imported here: --help is answered without waiting for it.
     from drlhash_jax import terminal
     from drlhash_jax.ablation import ablate

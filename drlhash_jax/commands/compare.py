@@ -6,7 +6,6 @@ Every method is trained with the encoder, budget, splits and seeds of the config
 searched on held-out training rows. The same command again goes on where it was stopped, method by method.
 """
 
-import logging as python_logging
 import sys
 
 from absl import flags
@@ -33,7 +32,6 @@ def run() -> None:
     """Compares, and prints the paths of what was written."""
     if not _WORKDIR.value:
         raise UserError("compare needs --workdir=DIR")
-    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
     # Imported here: --help is answered without waiting for it.
     from drlhash_jax import terminal
     from drlhash_jax.comparison import compare

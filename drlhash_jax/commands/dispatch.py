@@ -1,6 +1,7 @@
 """Finds the command that is asked for, parses its flags, runs it, and turns what went wrong into one line."""
 
 import importlib
+import logging as python_logging
 import sys
 from types import ModuleType
 
@@ -71,6 +72,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 def _main(argv: list[str]) -> None:
     """Runs one command; argv holds the program's name and the command's."""
+    # That a machine has no TPU is not worth a line. JAX is not loaded by this.
+    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
     try:
         _module(argv[1]).run()
     except UserError as error:

@@ -9,7 +9,6 @@ i-th of n parts gets a bundle of its own beside NAME.drlh, wherever it runs; ``c
 """
 
 import contextlib
-import logging as python_logging
 import sys
 from pathlib import Path
 
@@ -53,8 +52,6 @@ def _check_flags() -> None:
 def run() -> None:
     """Fills the bundle, and prints how many rows it got and what was left out."""
     _check_flags()
-    # Not worth a line on machines without a TPU.
-    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
     # Imported here: flags are answered without waiting for the array libraries to load.
     from drlhash_jax import bundles, serving, terminal
 

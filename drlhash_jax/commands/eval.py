@@ -8,7 +8,6 @@ The first measures a finished run again, its pool and all its selections, and wr
 codes of any software and writes OUT/metrics.json. Files are FILE.npy, FILE.npz:KEY or FILE.safetensors:KEY.
 """
 
-import logging as python_logging
 from pathlib import Path
 
 from absl import flags
@@ -89,8 +88,6 @@ def run() -> None:
     if not _WORKDIR.value:
         raise UserError("eval needs --workdir: the directory of a run, or the one to write metrics.json into")
     from_files = _check_addresses()
-    # Not worth a line on machines without a TPU.
-    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
     # Imported here: flags are answered without waiting for the array libraries to load.
     from drlhash_jax import evaluation, terminal
 

@@ -7,7 +7,6 @@ Sizes follow from the data; half of the rows at most are trained on, and the cod
 directory is that of a run: the same command again goes on where it was stopped, or finishes at once.
 """
 
-import logging as python_logging
 import shlex
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -89,8 +88,6 @@ def _print_next(model: str) -> None:
 def run() -> None:
     """Trains the model, and prints how good its codes are and what to do with it."""
     _check_flags()
-    # Not worth a line on machines without a TPU.
-    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
     # Imported here: flags are answered without waiting for the array libraries to load.
     from drlhash_jax import fitting, terminal
 

@@ -9,7 +9,6 @@ SLURM, Open MPI and on TPU slices they find each other, elsewhere they are told 
 
 import hashlib
 import json
-import logging as python_logging
 import os
 from pathlib import Path
 
@@ -58,8 +57,6 @@ def default_workdir(address: str, overrides: dict) -> str:
 
 def run() -> None:
     """Trains, prints the table of results and the paths of what was written."""
-    # Not worth a line on machines without a TPU.
-    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
     # Before anything asks JAX for devices; its modules are already loaded, since a configuration imports them.
     join_processes(Told(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value), _DISTRIBUTED.value, os.environ)
     # Imported here: --help is answered without waiting for it.

@@ -10,7 +10,7 @@ from drlhash_jax.config import plain_config
 from drlhash_jax.data import PROTOCOLS
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import METHODS
-from drlhash_jax.settings import Settings, near, setting
+from drlhash_jax.settings import Settings, check_names, setting, words_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,22 +90,21 @@ def comparison_config(base: ml_collections.ConfigDict) -> ml_collections.ConfigD
     return ml_collections.ConfigDict(values)
 
 
-def _words(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Words of a flag, which gives several as one."""
-    return tuple(word for value in values for word in str(value).split(",") if word)
-
-
-def _check_methods(names: tuple[str, ...], where: str) -> None:
-    for name in names:
-        if name not in METHODS:
-            raise UserError(f"{where}={name}: choose among {', '.join(METHODS)}{near(name, list(METHODS))}")
-
-
 def _check_numbers(name: str, values: tuple[int, ...], least: int) -> None:
     if not values or any(isinstance(each, bool) or not isinstance(each, int) or each < least for each in values):
         raise UserError(f"compare.{name}={','.join(map(str, values))}: give integers from {least}, e.g. 16,32")
     if len(set(values)) < len(values):
         raise UserError(f"compare.{name}={','.join(map(str, values))}: each once")
+
+
+def check_unseen(field: str, protocol: str) -> None:
+    """Refuses what is no protocol; "" stands for none.
+
+    Raises:
+      UserError: names the field and what would be right.
+    """
+    if protocol and protocol not in (*PROTOCOLS, "unseen"):
+        raise UserError(f"{field}={protocol}: name a protocol of unseen classes, C-8+2 or unseen")
 
 
 def load_comparison(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Comparison:
@@ -124,19 +123,19 @@ def load_comparison(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Co
             f"--config has no section {', '.join(sorted(missing))}: a comparison starts from "
             "drlhash_jax.comparison.comparison_config, as configs/compare_digits.py does"
         )
-    given = values["compare"] | {"methods": _words(values["compare"]["methods"])}
+    given = values["compare"] | {"methods": words_of(values["compare"]["methods"])}
     settings = ComparisonSettings.from_config(given, "compare.")
     if not settings.methods:
         raise UserError("compare.methods is empty: name at least one method")
-    _check_methods(settings.methods, "compare.methods")
-    _check_methods((settings.reference,), "compare.reference")
-    _check_methods(tuple(values["methods"]), "methods")
+    known = tuple(METHODS)
+    check_names("compare.methods", settings.methods, known)
+    check_names("compare.reference", (settings.reference,), known)
+    check_names("methods", tuple(values["methods"]), known)
     if len(set(settings.methods)) < len(settings.methods):
         raise UserError(f"compare.methods={','.join(settings.methods)}: each method once")
     _check_numbers("bits", settings.bits, 1)
     _check_numbers("seeds", settings.seeds, 0)
     if settings.unseen_bits:
         _check_numbers("unseen_bits", settings.unseen_bits, 1)
-    if settings.unseen and settings.unseen not in (*PROTOCOLS, "unseen"):
-        raise UserError(f"compare.unseen={settings.unseen}: name a protocol of unseen classes, C-8+2 or unseen")
+    check_unseen("compare.unseen", settings.unseen)
     return Comparison(settings, values["base"], values["trainings"], values["methods"])

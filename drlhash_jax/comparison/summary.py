@@ -28,7 +28,8 @@ DEFINITIONS = {
 } | {f"map.{name}": text for name, text in RANKINGS.items()}
 
 
-def _mean_sd(values: list[float]) -> tuple[float | None, float | None]:
+def mean_sd(values: list[float]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation (n - 1) over seeds, None for one seed, as files have them."""
     return rounded(np.mean(values)), rounded(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
@@ -70,7 +71,7 @@ def _rows_of(comparison: Comparison, workdir: Path, found: dict[str, Any]) -> li
         for bits in lengths:
             runs = [row for row in found["rows"] if (row["table"], row["bits"]) == (table, bits)]
             seeds = [row["seed"] for row in runs]
-            maps = {name: _mean_sd([row["map"][name] for row in runs]) for name in RANKINGS}
+            maps = {name: mean_sd([row["map"][name] for row in runs]) for name in RANKINGS}
             row = {
                 "table": table,
                 "protocol": runs[0]["protocol"],
@@ -83,7 +84,7 @@ def _rows_of(comparison: Comparison, workdir: Path, found: dict[str, Any]) -> li
             row |= {"map_sd": {name: sd for name, (_, sd) in maps.items()}}
             if method != reference:
                 row |= difference(workdir, table, (method, reference), bits, seeds)
-            row["precision_radius2"], _ = _mean_sd([each["precision_radius2"] for each in runs])
+            row["precision_radius2"], _ = mean_sd([each["precision_radius2"] for each in runs])
             row["seconds"] = round(float(np.mean([each["seconds"] for each in runs])), 1)
             rows.append(row | {"peak_mib": found["peak_mib"]})
     return rows
@@ -94,7 +95,7 @@ def _rows_of_rivals(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for table, name, size in dict.fromkeys((row["table"], row["rival"], row["size"]) for row in found):
         runs = [row for row in found if (row["table"], row["rival"], row["size"]) == (table, name, size)]
-        mean, sd = _mean_sd([each["map"] for each in runs])
+        mean, sd = mean_sd([each["map"] for each in runs])
         rival = RIVALS[name]
         row = {"table": table, "protocol": runs[0]["protocol"], "kind": "rival", "name": name, "bits": None}
         row |= {"bytes": runs[0]["bytes"], "query": rival.query, "learns_labels": rival.learns_labels}

@@ -111,8 +111,7 @@ def tables_of(summary: dict[str, Any]) -> dict[str, list[Grid]]:
     return sections
 
 
-def markdown_of(grid: Grid) -> str:
-    """A table as Markdown, under its title."""
+def _markdown(grid: Grid) -> str:
     mark = lambda cell: f"**{cell.text}**" if cell.bold else cell.text
     rows = [grid.head, ["---", *["---:"] * (len(grid.head) - 1)], *([mark(cell) for cell in row] for row in grid.rows)]
     body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -127,12 +126,17 @@ def _csv_row(row: Row) -> tuple:
     return tuple((row | flat).get(name) for name in _CSV)
 
 
+def write_markdown(path: Path, sections: dict[str, list[Grid]]) -> None:
+    """Writes the tables of sections, title -> tables, as Markdown."""
+    parts = []
+    for title, grids in sections.items():
+        parts += [f"## {title}", *map(_markdown, grids)]
+    write_atomically(path, lambda file: file.write(("\n\n".join(parts) + "\n").encode()))
+
+
 def write_tables(folder: Path, summary: dict[str, Any]) -> list[Path]:
     """Writes comparison.md and comparison.csv; returns their paths."""
-    parts = []
-    for title, grids in tables_of(summary).items():
-        parts += [f"## {title}", *map(markdown_of, grids)]
     markdown, table = folder / "comparison.md", folder / "comparison.csv"
-    write_atomically(markdown, lambda file: file.write(("\n\n".join(parts) + "\n").encode()))
+    write_markdown(markdown, tables_of(summary))
     write_csv(table, _CSV, list(map(_csv_row, summary["rows"])))
     return [markdown, table]

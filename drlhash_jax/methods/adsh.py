@@ -12,6 +12,7 @@ from flax import struct
 from drlhash_jax import parallel
 from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
 from drlhash_jax.methods.pairs import share_label, write_rows
+from drlhash_jax.methods.rounds import RoundSettings, ends_round, round_key
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.training import Batch, Phase, Start, State, epoch_keys, gradient_phase, multi_hot, weighted_mean
 from drlhash_jax.types import Array
@@ -31,12 +32,11 @@ class ADSHSettings(Settings):
     epochs_per_round: int = setting(3, "epochs between two updates of the codes", least=1, most=1_000)
 
 
-class RoundSettings(Protocol):
+class AsymmetricSettings(RoundSettings, Protocol):
     """What a method with rounds of sampled rows and learnt codes is told; fields as in `ADSHSettings`."""
 
     gamma: float
     num_samples: int
-    epochs_per_round: int
 
 
 @struct.dataclass
@@ -62,10 +62,11 @@ class Asymmetric:
     frozen: Array
 
 
-def _sample(key: Array, epoch: Array, subset: Array, settings: RoundSettings) -> Array:
+def _sample(key: Array, epoch: Array, subset: Array, settings: AsymmetricSettings) -> Array:
     """Omega, the rows of an epoch's round: int32 ``[min(num_samples, m)]``."""
-    round_key = jax.random.fold_in(jax.random.fold_in(key, epoch // settings.epochs_per_round), 1)
-    return jax.random.permutation(round_key, subset)[: settings.num_samples]
+    return jax.random.permutation(jax.random.fold_in(round_key(key, epoch, settings), 1), subset)[
+        : settings.num_samples
+    ]
 
 
 def _by_blocks(function: Any, rows: Array) -> Array:
@@ -126,7 +127,7 @@ def update_codes(codes: Array, outputs: Array, sampled: Array, kept: Asymmetric,
     return jax.lax.fori_loop(0, num_bits, sweep, codes)
 
 
-def _begin(key: Array, begin: Start, num_bits: int, settings: RoundSettings) -> Asymmetric:
+def _begin(key: Array, begin: Start, num_bits: int, settings: AsymmetricSettings) -> Asymmetric:
     num_rows = len(begin.labels)
     labels = multi_hot(jnp.asarray(begin.labels), begin.num_classes)
     inside = jnp.zeros(num_rows, jnp.float32).at[begin.subset].set(1.0)
@@ -150,7 +151,7 @@ def asymmetric_phase(given: Ingredients, penalty: Callable[..., Array | float] =
     """The phase that learns an encoder and, between its rounds, the codes of rows that are not frozen.
 
     Args:
-      given: Ingredients, with settings that are RoundSettings.
+      given: Ingredients, with settings that are AsymmetricSettings.
       penalty: (u = tanh of the logits float32 ``[B, K]``, Batch, Asymmetric, axis_name) -> this device's share of what
         is added to the loss.
 
@@ -178,8 +179,7 @@ def asymmetric_phase(given: Ingredients, penalty: Callable[..., Array | float] =
             ratio = pair_ratio(kept.labels[following], kept.labels, kept.inside)
             return kept.replace(codes=codes, outputs=jnp.zeros_like(codes), ratio=ratio)
 
-        # Training ends a round too: codes that were not updated since would be those of an older encoder, or random.
-        ends = ((epoch + 1) % settings.epochs_per_round == 0) | (epoch + 1 == given.training.num_epochs)
+        ends = ends_round(epoch, settings, given.training.num_epochs)
         return state.replace(extra=jax.lax.cond(ends, end_round, lambda kept: kept, state.extra))
 
     def sample_rows(key: Array, epoch: Array, subset: Array, labels: Array) -> Array:

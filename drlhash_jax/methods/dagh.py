@@ -56,6 +56,7 @@ from flax import struct
 from drlhash_jax import parallel
 from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
 from drlhash_jax.methods.pairs import mean_over_pairs, negative_log_likelihood, pair_rows
+from drlhash_jax.methods.rounds import ends_round, round_key
 from drlhash_jax.methods.sdh import solve_ridge
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.training import Batch, Start, State, epoch_keys, gradient_phase, multi_hot, weighted_mean
@@ -235,14 +236,13 @@ def make(given: Ingredients) -> Method:
         def go_on(graph: Graph) -> Graph:
             return graph.replace(anchored=jnp.zeros_like(graph.anchored))
 
-        # Training ends a round too: codes that were not updated since would be those of an older encoder.
-        ends = ((epoch + 1) % settings.epochs_per_round == 0) | (epoch + 1 == given.training.num_epochs)
+        ends = ends_round(epoch, settings, given.training.num_epochs)
         return state.replace(extra=jax.lax.cond(ends, end_round, go_on, state.extra))
 
     def sample_rows(key: Array, epoch: Array, subset: Array, labels: Array) -> Array:
         order_key, *_ = epoch_keys(key, epoch)
-        round_key = jax.random.fold_in(jax.random.fold_in(key, epoch // settings.epochs_per_round), 2)
-        return jax.random.permutation(order_key, draw_anchors(round_key, subset, labels, settings))
+        draw_key = jax.random.fold_in(round_key(key, epoch, settings), 2)
+        return jax.random.permutation(order_key, draw_anchors(draw_key, subset, labels, settings))
 
     phase = gradient_phase(
         given.encoder,
