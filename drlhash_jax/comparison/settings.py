@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -10,6 +11,7 @@ from drlhash_jax.config import plain_config
 from drlhash_jax.data import PROTOCOLS
 from drlhash_jax.errors import UserError
 from drlhash_jax.methods import METHODS
+from drlhash_jax.runs.stored_config import read_object
 from drlhash_jax.settings import Settings, check_names, setting, words_of
 
 
@@ -25,6 +27,9 @@ class ComparisonSettings(Settings):
     )
     search_bits: int = setting(32, "code length at which settings are tried", least=1, most=4_096)
     search_seed: int = setting(0, "seed of the split whose training rows are searched on", least=0, most=2**32 - 1)
+    searched: str = setting(
+        "", "comparison.json of an earlier comparison: its methods take the settings found there, and are not searched"
+    )
     validation: float = setting(0.3, "share of the training rows that is held out for the search", least=0.01, most=0.9)
     unseen: str = setting(
         "", "protocol of a second table, whose queries are of classes never trained on; empty for none"
@@ -61,12 +66,14 @@ class Comparison(NamedTuple):
       base: configuration of a run, nested dictionaries; what all methods share.
       trainings: name -> fields of section training, alternatives that the search tries for methods with an encoder.
       methods: method -> nested fields that are its own from the start.
+      searched: method -> settings that an earlier search tried, the best first; these are not searched again.
     """
 
     settings: ComparisonSettings
     base: dict[str, Any]
     trainings: dict[str, dict[str, Any]]
     methods: dict[str, dict[str, Any]]
+    searched: dict[str, list[dict[str, Any]]]
 
     @property
     def tables(self) -> list[Table]:
@@ -107,6 +114,21 @@ def check_unseen(field: str, protocol: str) -> None:
         raise UserError(f"{field}={protocol}: name a protocol of unseen classes, C-8+2 or unseen")
 
 
+def _read_searched(path: str) -> dict[str, list[dict[str, Any]]]:
+    """What an earlier comparison tried, by method, the best first.
+
+    Raises:
+      UserError: the file is no record of a comparison.
+    """
+    if not path:
+        return {}
+    try:
+        found = read_object(Path(path))["settings"]
+        return {method: [dict(each) for each in record["tried"]] for method, record in found.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"compare.searched={path}: give the comparison.json of an earlier comparison") from error
+
+
 def load_comparison(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Comparison:
     """Checks a comparison's configuration.
 
@@ -138,4 +160,5 @@ def load_comparison(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Co
     if settings.unseen_bits:
         _check_numbers("unseen_bits", settings.unseen_bits, 1)
     check_unseen("compare.unseen", settings.unseen)
-    return Comparison(settings, values["base"], values["trainings"], values["methods"])
+    searched = _read_searched(settings.searched)
+    return Comparison(settings, values["base"], values["trainings"], values["methods"], searched)

@@ -58,7 +58,10 @@ def search(
 
     The defaults come first. Then one thing after the other is changed in the best settings so far (see `search_axes`),
     until `num_settings` were tried or nothing is left. A setting that fails (a loss that is not finite) is the worst.
+    What an earlier comparison tried (`compare.searched`) is taken from its record.
     """
+    if method in comparison.searched:
+        return comparison.searched[method]
     settings, tried = comparison.settings, []
 
     def measure(changes: dict[str, Any]) -> None:

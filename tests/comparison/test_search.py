@@ -122,3 +122,23 @@ def test_bad_settings(changes, message):
 def test_the_configuration_of_a_run_is_no_comparison():
     with pytest.raises(UserError, match="has no section base, compare, methods, trainings: a comparison starts from"):
         load_comparison(default_config())
+
+
+def test_settings_of_an_earlier_comparison_are_not_searched_again(tmp_path):
+    path = tmp_path / "comparison.json"
+    tried = [{"settings": FAST, "map": 0.5, "seconds": 1.0}, {"settings": {}, "map": 0.4, "seconds": 1.0}]
+    path.write_text(json.dumps({"settings": {"hashnet": {"chosen": FAST, "tried": tried}}}))
+    order, found = searched(tmp_path, lambda rate, scale: rate, searched=str(path))
+    assert order == [] and found == tried
+    # A method that it does not name is searched.
+    path.write_text(json.dumps({"settings": {"csq": {"chosen": FAST, "tried": tried}}}))
+    order, _ = searched(tmp_path, lambda rate, scale: rate, searched=str(path))
+    assert len(order) == 5
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": []}', '{"settings": {"csq": {}}}'])
+def test_a_record_of_something_else_is_refused(content, tmp_path):
+    path = tmp_path / "comparison.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match="comparison.json"):
+        comparison(searched=str(path))
