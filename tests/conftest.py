@@ -40,7 +40,18 @@ def pytest_collection_modifyitems(config, items):
         [] if config.getoption("--exhaustive") else [each for each in items if each.get_closest_marker("exhaustive")]
     )
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [each for each in items if each not in left_out]
+    # Files with long tests come first, so that no process waits for another at the end.
+    left_out, long = set(left_out), {each.path for each in items if each.get_closest_marker("slow")}
+    items[:] = sorted((each for each in items if each not in left_out), key=lambda each: each.path not in long)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Each file is run by one process, so that what its tests share is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,8 +1,8 @@
 """One step of every method on this process's devices: what it changed, and what it handed on; run by the tests.
 
-python devices_worker.py OUT.npz WRAPPER[,WRAPPER]
+python devices_worker.py OUT.npz WRAPPER[,WRAPPER] METHOD[,METHOD]
 
-WRAPPER is shard_map, pmap, or jit for the plain one-device program.
+WRAPPER is shard_map, pmap (which takes those that span the interface), or jit for the plain one-device program.
 """
 
 import sys
@@ -12,7 +12,6 @@ import numpy as np
 from method_toys import SPANNING, key_of, make, toy
 
 from drlhash_jax.encoders import fit_input_spec
-from drlhash_jax.methods import METHODS
 from drlhash_jax.parallel import find_devices
 from drlhash_jax.training import Start, TrainingSettings, place_rows, run_phase
 
@@ -46,11 +45,11 @@ def one_step(name, devices):
     return found
 
 
-def main(out, wrappers):
+def main(out, wrappers, methods):
     arrays = {"num_devices": jax.device_count()}
     for wrapper in wrappers.split(","):
         devices = None if wrapper == "jit" else find_devices(wrapper)
-        for name in METHODS if wrapper != "pmap" else SPANNING:
+        for name in methods.split(",") if wrapper != "pmap" else SPANNING:
             for path, value in jax.tree_util.tree_leaves_with_path(one_step(name, devices)):
                 arrays[f"{wrapper}|{name}|{jax.tree_util.keystr(path)}"] = value
     np.savez(out, **arrays)
