@@ -160,11 +160,13 @@ def _ridge_phase() -> Phase:
 
 
 def folds_of(num_rows: int, num_folds: int) -> np.ndarray:
-    """A fold for each row, int ``[m]``: always the same, random, and of sizes that differ by at most one.
-
-    NumPy's, and no `assign_folds`, since rows are sampled in a traced program, where the folds must be constants.
-    """
+    """A fold for each row, int ``[m]``: always the same, random, and of sizes that differ by at most one."""
     return np.random.default_rng(_FOLD_SEED).permutation(num_rows) % num_folds
+
+
+def _shuffled(key: Array, epoch: Array, subset: Array, labels: Array) -> Array:
+    """The rows of an epoch: all, in a random order."""
+    return jax.random.permutation(jax.random.fold_in(key, epoch), subset)
 
 
 def _posterior_phase(given: Ingredients, num_classes: int, fold: int) -> Phase:
@@ -190,18 +192,16 @@ def _posterior_phase(given: Ingredients, num_classes: int, fold: int) -> Phase:
             held_out[left_out] = encode_logits(apply, params, begin.inputs[begin.subset[left_out]], begin.spec)
         return handed_on | {"held_out": held_out}
 
-    def sample_rows(key: Array, epoch: Array, subset: Array, labels: Array) -> Array:
-        kept = subset
-        if fold:
-            kept = subset[np.flatnonzero(folds_of(subset.shape[0], settings.num_folds) != fold - 1)]
-        return jax.random.permutation(jax.random.fold_in(key, epoch), kept)
+    def choose_rows(subset: np.ndarray) -> np.ndarray:
+        return subset[folds_of(len(subset), settings.num_folds) != fold - 1] if fold else subset
 
     phase = gradient_phase(
         encoder,
         given.training,
         cross_entropy,
         init_extra=init_extra,
-        sample_rows=sample_rows,
+        choose_rows=choose_rows,
+        sample_rows=_shuffled,
         finish=lambda state: {"params": state.params, **state.extra},
     )
 
@@ -267,7 +267,7 @@ def _code_layer_phase(layers: _Layers, settings: ERHSettings) -> Phase:
         fixed |= {"ridge": before["ridge"]} if "ridge" in before else {}
         fixed |= {"mean": posterior.mean(axis=0), "deviation": np.maximum(posterior.std(axis=0), 1e-6)}
         init_key, _ = jax.random.split(key)
-        pairs = {"scale": jnp.log(8.0), "shift": jnp.float32(-3.0)}
+        pairs = {"scale": jnp.float32(np.log(8.0)), "shift": jnp.float32(-3.0)}
         params = {"layers": layers.init(init_key, begin.num_classes), "pairs": pairs}
         opt_state = _optimizer(settings).init(params)
         return State(jnp.zeros((), jnp.int32), params, opt_state, {"fixed": fixed, "posterior": posterior})
@@ -333,6 +333,10 @@ def _make(given: Ingredients, two: bool) -> Method:
     def phase_of(fold: int) -> Phase:
         return for_classes(functools.cache(lambda num_classes: _posterior_phase(given, num_classes, fold)))
 
+    # Steps are the same whatever is left out, and compiled once for all folds of one size.
+    of_all_rows = phase_of(0)
+    of_folds = [phase_of(fold)._replace(step=of_all_rows.step) for fold in range(1, settings.num_folds + 1)]
+
     def logits_of(role: str) -> Callable[[Any, Array], Array]:
         def logits(params: dict[str, Any], x: Array) -> Array:
             class_logits = _class_logits(given.encoder, params["mean"].shape[0])
@@ -341,8 +345,7 @@ def _make(given: Ingredients, two: bool) -> Method:
         return logits
 
     phases = [_ridge_phase()] if settings.kernel_ridge else []
-    phases += [phase_of(fold) for fold in (*range(1, settings.num_folds + 1), 0)]
-    phases.append(_code_layer_phase(layers, settings))
+    phases += [*of_folds, of_all_rows, _code_layer_phase(layers, settings)]
     return Method(tuple(phases), logits_of("query"), database_logits=logits_of("database") if two else None)
 
 

@@ -170,6 +170,7 @@ def run_phase(
     facts = rows.labels, subset, rows.num_classes, rows.spec, before, rows.pretrained, num_shards, rows.frozen
     state = phase.init(key, Start(rows.inputs, *facts))
     if phase.num_epochs:
+        subset = phase.choose_rows(subset)
         sizes = _find_sizes(phase, rows, subset)
         if not phase.batch_size and phase.needs_inputs and rows.streamed:
             raise ValueError(f"{phase.name} looks at all rows at once, and they do not fit on a device")
@@ -179,7 +180,7 @@ def run_phase(
 
 def _open_host_feed(key: Array, phase: Phase, rows: TrainingRows, subset: Array, sizes: Sizes) -> HostFeed:
     """Batches from the host, in the order in which they would be taken on the devices."""
-    sample = parallel.wrap_step(_sample, rows.devices, phase=phase)
+    sample = parallel.wrap_step(_sample, rows.devices, phase=phase.traced)
     labels = rows.on_devices[1]
     order_of = lambda epoch: parallel.fetch(sample(key, np.int32(epoch), subset, labels), rows.devices)
     return HostFeed(rows, subset, lambda epoch: jax.tree.map(np.asarray, order_of(epoch)), sizes)
@@ -201,8 +202,10 @@ def _take_all(
     start = checkpoint.restore((state, metrics))
     carry, fixed = parallel.replicate((start, (key, rows.spec, subset)), devices)
     key, spec, placed_subset = fixed
-    steps = parallel.wrap_step(take_steps, devices, donate_argnums=(0, 1), phase=phase, sizes=sizes)
-    end_epoch = parallel.wrap_step(_end_epoch, devices, donate_argnums=(0,), phase=phase) if phase.end_epoch else None
+    steps = parallel.wrap_step(take_steps, devices, donate_argnums=(0, 1), phase=phase.traced, sizes=sizes)
+    end_epoch = None
+    if phase.end_epoch:
+        end_epoch = parallel.wrap_step(_end_epoch, devices, donate_argnums=(0,), phase=phase.traced)
     host_feed = _open_host_feed(key, phase, rows, placed_subset, sizes) if sizes.batch_size and rows.streamed else None
     resident = Resident(*rows.on_devices, placed_subset)
     epoch_size = sizes.num_batches if sizes.batch_size else 1

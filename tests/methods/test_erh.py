@@ -225,3 +225,16 @@ def test_noise_is_that_of_the_row():
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     other = batch._replace(key=jax.random.key(6))
     assert float(phase.step(state, other, jax.random.key(1), num_steps=1, axis_name=None)[1]["loss"]) != losses[1]
+
+
+def test_folds_of_one_size_share_their_program():
+    """Programs are told apart by what they are made of and by the number of rows, not by which rows these are."""
+    given = make_ingredients("erh", METHODS["erh"].settings().replace(**CHANGES["erh"] | {"num_folds": 4}))
+    phases = METHODS["erh"].make(given).phases[1:6]
+    assert [phase.name for phase in phases] == ["posterior_1", "posterior_2", "posterior_3", "posterior_4", "posterior"]
+    assert len({phase.traced for phase in phases}) == 1
+    rows = np.arange(NUM_ROWS)
+    chosen = [phase.choose_rows(rows) for phase in phases]
+    assert [len(each) for each in chosen] == [120] * 4 + [160]
+    # Each row is left out once.
+    np.testing.assert_array_equal(np.bincount(np.concatenate(chosen[:4])), 3)
