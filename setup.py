@@ -21,7 +21,11 @@ setup(
     packages=find_packages(include=["drlhash_jax", "drlhash_jax.*"]) + ["drlhash_jax.configs"],
     # The run configurations stand beside the package in a checkout and inside it in a wheel.
     package_dir={"drlhash_jax.configs": "configs"},
-    package_data={"drlhash_jax.report": ["*.html.jinja", "*.csv", "style.css"]},
+    package_data={
+        "drlhash_jax.explore": ["*.html.jinja", "*.js"],
+        "drlhash_jax.pages": ["*.html.jinja", "style.css"],
+        "drlhash_jax.report": ["*.html.jinja", "*.csv"],
+    },
     install_requires=[
         "absl-py>=2.1",
         "distrax>=0.1.7",

@@ -18,6 +18,7 @@ ALLOWED = {
     "parallel": {"types"},
     "codes": {"errors", "files"},
     "bundles": {"errors", "files", "codes"},
+    "pages": {"errors"},
     "retrieval": {"types", "parallel", "codes"},
     "encoders": {"errors", "settings", "types"},
     "target_codes": {"settings", "types", "parallel"},
@@ -30,6 +31,7 @@ ALLOWED = {
     "config": {"errors", "settings", "parallel", "codes", "encoders", "training", "methods", "bit_selection", "data"},
     "runs": {"errors", "files", "types", "codes", "encoders", "training", "methods", "data", "config"},
     "serving": {"errors", "files", "codes", "bundles", "encoders", "data", "runs"},
+    "explore": {"errors", "files", "bundles", "pages", "data"},
     "evaluation": {"errors", "files", "terminal", "parallel", "codes", "retrieval", "data", "runs"},
     "robustness": {"errors", "codes", "data", "runs"},
     "pipeline": {
@@ -40,18 +42,19 @@ ALLOWED = {
     "figures": {"errors", "files", "codes"},
     "report": {
         *("errors", "files", "types", "codes", "retrieval", "bit_selection", "data", "runs", "robustness", "figures"),
+        "pages",
     },
     "comparison": {
         *("errors", "files", "settings", "terminal", "codes", "retrieval", "encoders", "training", "methods"),
-        *("posteriors", "data", "config", "runs", "evaluation", "pipeline", "figures", "report"),
+        *("posteriors", "data", "config", "runs", "evaluation", "pipeline", "figures", "pages", "report"),
     },
     "ablation": {
         *("errors", "files", "settings", "bit_selection", "methods", "data", "config", "runs", "evaluation"),
-        *("pipeline", "figures", "report", "comparison"),
+        *("pipeline", "figures", "pages", "report", "comparison"),
     },
     "commands": {
         *("errors", "settings", "terminal", "bundles", "bit_selection", "serving", "evaluation", "pipeline", "fitting"),
-        *("report", "comparison", "ablation"),
+        *("explore", "report", "comparison", "ablation"),
     },
     "main": {"commands"},
 }

@@ -12,8 +12,8 @@ from drlhash_jax.ablation.tables import ablation_content, write_page, write_tabl
 from drlhash_jax.config import load, merged, plain_config
 from drlhash_jax.errors import UserError
 from drlhash_jax.files import write_json
+from drlhash_jax.pages import make_environment
 from drlhash_jax.pipeline import train_and_evaluate
-from drlhash_jax.report.page import make_environment
 
 _CONFIG = "ablation_config.json"
 

@@ -15,7 +15,8 @@ from drlhash_jax.comparison.tables import TITLES, write_markdown
 from drlhash_jax.evaluation.numbers import rounded
 from drlhash_jax.figures import write_csv
 from drlhash_jax.files import write_atomically
-from drlhash_jax.report.page import Grid, render
+from drlhash_jax.pages import render
+from drlhash_jax.report.page import Grid
 from drlhash_jax.report.table_files import Text
 
 Row = dict[str, Any]
@@ -170,6 +171,6 @@ def write_page(folder: Path, content: dict[str, Any]) -> Path:
         "settings": {},
         "definitions": content["definitions"],
     }
-    path, page = folder / "ablation.html", render("comparison.html.jinja", shown)
+    path, page = folder / "ablation.html", render("drlhash_jax.report", "comparison.html.jinja", shown)
     write_atomically(path, lambda file: file.write(page))
     return path

@@ -51,6 +51,10 @@ COMMANDS = {
         "Find the rows of a bundle nearest to a row, a code, an embedding or an image.",
         "--bundle=photos.drlh --id=sea/beach.jpg --k=5",
     ),
+    "explore": Command(
+        "Write a bundle as one HTML page to look at: thumbnails, and a search that runs in the page.",
+        "--bundle=photos.drlh --images=photos --out=photos.html",
+    ),
     "dedup": Command(
         "Find groups of rows of a bundle whose codes are equal or near. Removes nothing.",
         "--bundle=photos.drlh --radius=2",

@@ -26,7 +26,9 @@ _RADIUS = flags.DEFINE_integer("radius", None, "Only rows at this distance or ne
 _RERANK = flags.DEFINE_integer(
     "rerank", None, "Order this many nearest rows by logits; for --embedding and --image.", lower_bound=1
 )
-_FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What is printed.")
+_FORMAT = flags.DEFINE_enum("format", "table", ["table", "json", "html"], "What is printed, or written to --out.")
+_OUT = flags.DEFINE_string("out", None, "File of --format=html; only an earlier page is replaced.")
+_IMAGES = flags.DEFINE_string("images", None, "For --format=html: folder in which ids are paths of images.")
 
 
 def _check_flags() -> None:
@@ -38,6 +40,8 @@ def _check_flags() -> None:
         raise UserError("--model=DIR goes with --embedding and --image, and they with it")
     if _RERANK.value is not None and not by_model:
         raise UserError("--rerank goes with --embedding and --image: a code has no logits")
+    if (_FORMAT.value == "html") != bool(_OUT.value) or (_IMAGES.value and not _OUT.value):
+        raise UserError("--out=FILE.html goes with --format=html, and it with --out; --images with both")
 
 
 def _print_table(answers: list) -> None:
@@ -67,7 +71,12 @@ def run() -> None:
             answers = [serving.ask_by_image(bundle, _MODEL.value, Path(_IMAGE.value), wanted)]
         else:
             answers = serving.ask_by_array(bundle, _MODEL.value, _EMBEDDING.value, wanted)
-    if _FORMAT.value == "json":
+    if _FORMAT.value == "html":
+        from drlhash_jax import explore
+
+        explore.write_neighbours(answers, _OUT.value, _IMAGES.value, _IMAGE.value and Path(_IMAGE.value))
+        print(f"written: {_OUT.value}")
+    elif _FORMAT.value == "json":
         print(json.dumps([answer._asdict() for answer in answers], indent=1, ensure_ascii=False))
     else:
         _print_table(answers)

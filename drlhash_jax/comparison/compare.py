@@ -19,8 +19,8 @@ from drlhash_jax.comparison.work import finding_file, work
 from drlhash_jax.config import plain_config
 from drlhash_jax.errors import RunStoppedError
 from drlhash_jax.files import write_json
+from drlhash_jax.pages import make_environment
 from drlhash_jax.pipeline import load_run
-from drlhash_jax.report.page import make_environment
 from drlhash_jax.runs.stored_config import read_object
 
 _CONFIG = "comparison_config.json"

@@ -6,7 +6,7 @@ from typing import Any
 from drlhash_jax import __version__
 from drlhash_jax.comparison.tables import tables_of
 from drlhash_jax.files import write_atomically
-from drlhash_jax.report.page import render
+from drlhash_jax.pages import render
 from drlhash_jax.runs import flatten_config
 
 PAGE = "comparison.html"
@@ -49,6 +49,6 @@ def write_page(folder: Path, summary: dict[str, Any]) -> Path:
         "settings": {name: _tried(each) for name, each in summary["settings"].items()},
         "definitions": summary["definitions"],
     }
-    path, page = folder / PAGE, render("comparison.html.jinja", content)
+    path, page = folder / PAGE, render("drlhash_jax.report", "comparison.html.jinja", content)
     write_atomically(path, lambda file: file.write(page))
     return path

@@ -14,6 +14,7 @@ from PIL import Image
 
 from drlhash_jax import __version__
 from drlhash_jax.errors import UserError
+from drlhash_jax.pages import render
 from drlhash_jax.report.gather import Findings, Health
 from drlhash_jax.report.measures import HEALTH_FIELDS
 from drlhash_jax.report.panels import Figure, over
@@ -230,37 +231,10 @@ def render_page(findings: Findings, published: Sequence[Table], written: Sequenc
     Raises:
       UserError: jinja2 is not installed, or the page would be larger.
     """
-    page = render("page.html.jinja", _content(findings, published, written))
+    page = render(__package__, "page.html.jinja", _content(findings, published, written))
     if len(page) > MAX_BYTES:
         raise UserError(
             f"report.html would have {len(page) / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}: give fewer datasets at "
             "a time, or leave --robustness out"
         )
     return page
-
-
-def make_environment():
-    """Jinja's environment, which escapes every value and finds the templates of this room.
-
-    Raises:
-      UserError: jinja2 is not installed.
-    """
-    try:
-        from jinja2 import Environment, FunctionLoader, StrictUndefined
-    except ImportError as error:
-        raise UserError("the page needs the package jinja2: pip install 'drlhash-jax[report]'") from error
-    loader = FunctionLoader(lambda name: resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=loader)
-
-
-def render(template: str, content: dict[str, object]) -> bytes:
-    """A page of HTML in UTF-8.
-
-    Args:
-      template: file of this room.
-      content: name in the template -> value.
-
-    Raises:
-      UserError: jinja2 is not installed.
-    """
-    return make_environment().get_template(template).render(content).encode()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from drlhash_jax.errors import UserError
 from drlhash_jax.figures import check_matplotlib, write_csv
+from drlhash_jax.pages import make_environment
 from drlhash_jax.report.gather import Findings, gather
 from drlhash_jax.report.measures import HEALTH_FIELDS
-from drlhash_jax.report.page import make_environment, render_page
+from drlhash_jax.report.page import render_page
 from drlhash_jax.report.table_files import save_tables
 from drlhash_jax.report.tables import published_tables
 
