@@ -168,6 +168,9 @@ def _grown_config(record: ModelRecord, num_bits: int, has_trunk: bool) -> dict:
         "weight_decay": 0.0,
         "schedule": "cosine",
     }
+    if has_trunk:
+        # Features are no images, and have no views.
+        training["max_shift"] = -1
     changes = {"method": "dihn", "pool_bits": num_bits, "bits": [num_bits], "train_direct": False}
     return merged(record.config, changes | {"last_stage": "encoder", "training": training})
 
@@ -185,6 +188,8 @@ def learn(served: ServedModel, known: Known, inputs: np.ndarray, labels: np.ndar
     started = time.perf_counter()
     record, num_bits = read_model(served.folder), served.num_bits
     outputs = np.tanh(real_codes(served.model, inputs, served.bits, served.selector, role="database"))
+    # What is measured on rows must not depend on their inputs; their labels say what code they get.
+    outputs[held_out] = 0.0
     config = load(record.config)
     bits = selected_bits(served.model, served.bits, served.selector)
     start = find_start(record, _encoder_of(config, num_bits), bits)
@@ -361,15 +366,11 @@ def grow(request: Request) -> Grown:
             served, grown, wide, (brought.inputs, new.rows, learnt.codes), held_out, len(known.classes)
         )
         write_known(folder, kept, {"grown_from": served.sha256, "old_codes": digest, "seconds": learnt.seconds})
-    return Grown(
-        out=out,
-        old_rows=len(bundle.codes),
-        new_rows=len(ids),
-        old_classes=len(known.classes),
-        new_classes=new.classes[len(known.classes) :],
-        digest=digest,
-        learnt_from=(len(known.codes), int((~held_out).sum())),
-        seconds=learnt.seconds,
-        scores=scores,
-        skipped=brought.skipped,
-    )
+    facts = {
+        "old_rows": len(bundle.codes),
+        "new_rows": len(ids),
+        "old_classes": len(known.classes),
+        "new_classes": new.classes[len(known.classes) :],
+        "learnt_from": (len(known.codes), int((~held_out).sum())),
+    }
+    return Grown(out, **facts, digest=digest, seconds=learnt.seconds, scores=scores, skipped=brought.skipped)

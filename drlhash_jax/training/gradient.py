@@ -118,7 +118,7 @@ def gradient_phase(
         init_key, _ = jax.random.split(key)
         sample = start.prepared(start.subset[:1])
         drawn = jax.eval_shape(encoder.init, init_key, sample)["params"]
-        if set(drawn) > set(start.pretrained):
+        if not set(drawn) <= set(start.pretrained):
             drawn = _init_params(init_key, sample, encoder=encoder)
         params = start_from(drawn, start.pretrained)
         opt_state = _optimizer(settings, 1).init(params)

@@ -112,7 +112,8 @@ def test_what_an_old_model_gives(name, tmp_path):
     start = find_start(record, encoder, bits)
     assert (start.has_trunk, "head" in start.params) == (has_trunk, has_head)
     if has_head:
-        x = jnp.zeros((2, 8)) if spec is FEATURES else jnp.zeros((2, 8, 8, len(spec.mean)))
+        shape = (2, 8) if spec is FEATURES else (2, 8, 8, len(spec.mean))
+        x = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
         logits = encoder.apply({"params": start.params}, x)
         whole = encoder.clone(num_outputs=6).apply({"params": record.params}, x)
         np.testing.assert_allclose(logits, whole[:, bits], rtol=1e-5, atol=1e-6)
