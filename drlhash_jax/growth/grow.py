@@ -37,8 +37,8 @@ from drlhash_jax.serving import load as load_served
 from drlhash_jax.serving.models import ServedModel, open_model_of
 
 BUNDLE, MODEL = "codes.drlh", "model"
-# Epochs over the sample where a trained trunk stays, and where there is none.
-_HEAD_EPOCHS, _WHOLE_EPOCHS = 6, 20
+# Steps at least where a trained trunk stays, and where there is none; and epochs, however many rows there are.
+_HEAD_STEPS, _WHOLE_STEPS, _LEAST_EPOCHS = 150, 500, 2
 _BATCH_SIZE, _RATE = 128, 1e-3
 
 
@@ -157,10 +157,11 @@ def find_start(record: ModelRecord, encoder: nn.Module, bits: np.ndarray) -> Sta
     return Start(layers, True) if has_trunk else Start({}, False)
 
 
-def _grown_config(record: ModelRecord, num_bits: int, has_trunk: bool) -> dict:
-    """The old model's configuration with what growing does in place of its method and training."""
+def _grown_config(record: ModelRecord, num_bits: int, has_trunk: bool, num_rows: int) -> dict:
+    """The old model's configuration with what growing by a sample of rows does in place of its method and training."""
+    num_batches, num_steps = -(-num_rows // _BATCH_SIZE), _HEAD_STEPS if has_trunk else _WHOLE_STEPS
     training = {
-        "num_epochs": _HEAD_EPOCHS if has_trunk else _WHOLE_EPOCHS,
+        "num_epochs": max(_LEAST_EPOCHS, -(-num_steps // num_batches)),
         "batch_size": _BATCH_SIZE,
         "optimizer": "adam",
         "learning_rate": 0.0 if has_trunk else _RATE,
@@ -193,11 +194,12 @@ def learn(served: ServedModel, known: Known, inputs: np.ndarray, labels: np.ndar
     config = load(record.config)
     bits = selected_bits(served.model, served.bits, served.selector)
     start = find_start(record, _encoder_of(config, num_bits), bits)
-    grown_config = _grown_config(record, num_bits, start.has_trunk)
+    kept = ~held_out
+    grown_config = _grown_config(record, num_bits, start.has_trunk, len(known.codes) + int(kept.sum()))
     config = load(grown_config)
     codes = learn_codes(known.codes, known.labels, labels, outputs, config.method.gamma)
-    kept = ~held_out
-    joined = (np.concatenate(pair) for pair in zip(known[2:5], (inputs[kept], labels[kept], codes[kept])))
+    old, new = (known.inputs, known.labels, known.codes), (inputs[kept], labels[kept], codes[kept])
+    joined = (np.concatenate(pair) for pair in zip(old, new, strict=True))
     facts = Sample(*joined), record.input_spec, config.training, config.method
     params = train_network(jax.random.key(config.run.seed), _encoder_of(config, num_bits), start, *facts)
     grown = record._replace(
@@ -270,7 +272,8 @@ def _measure(
     scores = {name: score(group) for name, group in groups.items()}
     rng = np.random.default_rng(0)
     both = [
-        np.concatenate(pair) for pair in zip((known.inputs, known.labels, known.codes), (row[kept] for row in rows))
+        np.concatenate(pair)
+        for pair in zip((known.inputs, known.labels, known.codes), (row[kept] for row in rows), strict=True)
     ]
     learnt = draw(rng, np.arange(len(both[0])), MOST_LEARNT)
     query = draw(rng, np.arange(len(queries)), MOST_QUERIES)

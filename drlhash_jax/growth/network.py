@@ -6,6 +6,12 @@ The loss needs every row of the sample in every step, but only by two sums, whic
 
 So a step costs the same whatever the size of the sample. Where the old model has a trained trunk, it stays, its
 features are computed once, and only a new head learns; elsewhere the whole network does.
+
+Chosen on held-out training rows of CIFAR-10 embeddings (7 + 3 classes, one split), mAP of all and of new-class queries:
+six epochs of the head give .756 and .814 at 12 bits, .791 and .845 at 32, where training again gives .765 and .808,
+.800 and .840. A rate of 2e-3 gives .762 and .825 at 12 bits. New codes that follow the old network's outputs in place
+of the old codes (`codes.py`) make new classes collide with old ones: .717 and .631 at 12 bits, with the whole network
+trained.
 """
 
 import functools
