@@ -39,6 +39,10 @@ ALLOWED = {
         *("data", "weights", "config", "runs", "evaluation"),
     },
     "fitting": {"errors", "codes", "bundles", "config", "data", "runs", "serving", "pipeline"},
+    "growth": {
+        *("errors", "files", "types", "codes", "bundles", "retrieval", "encoders", "training", "methods", "data"),
+        *("config", "runs", "serving"),
+    },
     "figures": {"errors", "files", "codes"},
     "report": {
         *("errors", "files", "types", "codes", "retrieval", "bit_selection", "data", "runs", "robustness", "figures"),
@@ -54,7 +58,7 @@ ALLOWED = {
     },
     "commands": {
         *("errors", "settings", "terminal", "bundles", "bit_selection", "serving", "evaluation", "pipeline", "fitting"),
-        *("explore", "report", "comparison", "ablation"),
+        *("growth", "explore", "report", "comparison", "ablation"),
     },
     "main": {"commands"},
 }

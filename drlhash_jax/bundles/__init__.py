@@ -11,7 +11,7 @@ from drlhash_jax.bundles.facts import bundle_facts
 from drlhash_jax.bundles.hamming import search, within
 from drlhash_jax.bundles.ids import id_problem, read_id_lines
 from drlhash_jax.bundles.shards import Shard, find_shards, join_shards, parse_shard, whole_bundle
-from drlhash_jax.bundles.verify import find_faults
+from drlhash_jax.bundles.verify import check_bundle, find_faults
 from drlhash_jax.bundles.write import append_rows, compact_bundle, create_bundle, remove_rows
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "ask",
     "ask_by_id",
     "bundle_facts",
+    "check_bundle",
     "compact_bundle",
     "create_bundle",
     "export_bundle",

@@ -47,6 +47,10 @@ COMMANDS = {
         "Code images or embeddings by a saved model, into a bundle of codes.",
         "--model=runs/seed1 --images=photos --bundle=photos.drlh",
     ),
+    "grow": Command(
+        "Add labelled rows to a finished database, of new classes too; old codes stay as they are.",
+        "--model=runs/clip --bundle=clip.drlh --embeddings=new.npy --labels=new_labels.npy --out=grown",
+    ),
     "query": Command(
         "Find the rows of a bundle nearest to a row, a code, an embedding or an image.",
         "--bundle=photos.drlh --id=sea/beach.jpg --k=5",

@@ -116,7 +116,11 @@ def gradient_phase(
     def init(key: Array, start: Start) -> State:
         # The loop takes the other half of the key.
         init_key, _ = jax.random.split(key)
-        params = start_from(_init_params(init_key, start.prepared(start.subset[:1]), encoder=encoder), start.pretrained)
+        sample = start.prepared(start.subset[:1])
+        drawn = jax.eval_shape(encoder.init, init_key, sample)["params"]
+        if not set(drawn) <= set(start.pretrained):
+            drawn = _init_params(init_key, sample, encoder=encoder)
+        params = start_from(drawn, start.pretrained)
         opt_state = _optimizer(settings, 1).init(params)
         return State(jnp.zeros((), jnp.int32), params, opt_state, init_extra(key, start))
 
