@@ -56,7 +56,7 @@ COMMANDS = {
         "--bundle=photos.drlh --id=sea/beach.jpg --k=5",
     ),
     "explore": Command(
-        "Write a bundle as one HTML page to look at: thumbnails, and a search that runs in the page.",
+        "Write a bundle as one HTML page: thumbnails, and a search that runs in the page.",
         "--bundle=photos.drlh --images=photos --out=photos.html",
     ),
     "dedup": Command(
