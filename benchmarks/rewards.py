@@ -126,7 +126,8 @@ def main(_) -> None:
                     orders, *((part_of(run, part), labels[split[part]]) for part in ("query", "database"))
                 )
             values, truth = reward(), truths[run]
-            correlation = scipy.stats.spearmanr(values, truth).statistic
+            # Rewards that are all equal order nothing.
+            correlation = scipy.stats.spearmanr(values, truth).statistic if np.ptp(values) else 0.0
             found.setdefault(name, []).append((correlation, truth[values.argmax()] - truth.mean()))
             print(f"  seed {seed}: {name}: {correlation:.3f}", flush=True)
     print(f"{'reward':50}  rank correlation   lead of its best subset over the mean of all")
