@@ -10,6 +10,7 @@ from drlhash_jax.bundles.export import FORMATS, export_bundle
 from drlhash_jax.bundles.facts import bundle_facts
 from drlhash_jax.bundles.hamming import search, within
 from drlhash_jax.bundles.ids import id_problem, read_id_lines
+from drlhash_jax.bundles.seal import Sealed, find_seal_faults, make_key, seal_bundle
 from drlhash_jax.bundles.shards import Shard, find_shards, join_shards, parse_shard, whole_bundle
 from drlhash_jax.bundles.verify import find_faults
 from drlhash_jax.bundles.write import append_rows, compact_bundle, create_bundle, remove_rows
@@ -18,6 +19,7 @@ __all__ = [
     "FORMATS",
     "Answer",
     "Bundle",
+    "Sealed",
     "Shard",
     "append_rows",
     "ask",
@@ -28,14 +30,17 @@ __all__ = [
     "export_bundle",
     "find_faults",
     "find_groups",
+    "find_seal_faults",
     "find_shards",
     "id_problem",
     "join_shards",
+    "make_key",
     "open_bundle",
     "parse_code",
     "parse_shard",
     "read_id_lines",
     "remove_rows",
+    "seal_bundle",
     "search",
     "whole_bundle",
     "within",

@@ -106,6 +106,18 @@ def test_remove_verify_compact(bundle):
     assert done.stderr == "drlhash_jax: x.drlh has 1 fault(s): write it again from its source\n"
 
 
+def test_seal(bundle):
+    assert "key.public.pem, to verify" in run("seal", "--new-key=key.pem", cwd=bundle)
+    assert run("seal", "--bundle=x.drlh", "--key=key.pem", cwd=bundle).startswith("seal 1 of x.drlh: ")
+    verify = ("verify", "--bundle=x.drlh", "--sealed", "--public-key=key.public.pem")
+    assert run(*verify, cwd=bundle).startswith("x.drlh is what was sealed, by seal 1: ")
+    run("remove", "--bundle=x.drlh", "--ids=gone.txt", cwd=bundle)
+    done = run_command(*verify, cwd=bundle)
+    lines = [f"x.drlh changed since it was sealed: row {row} of the seal, {row}: it was removed" for row in (3, 39)]
+    assert done.returncode == 1 and done.stdout.splitlines() == lines
+    assert done.stderr == "drlhash_jax: x.drlh is not what was sealed: 2 fault(s)\n"
+
+
 @pytest.mark.parametrize("kind", bundles.FORMATS)
 def test_export(kind, place, tmp_path):
     printed = run("export", "--bundle=x.drlh", f"--format={kind}", f"--out={tmp_path / 'out'}", cwd=place)
@@ -120,6 +132,7 @@ WITHOUT_JAX = {
     "dedup": ("dedup", "--bundle=x.drlh", "--radius=1"),
     "inspect": ("inspect", "--bundle=x.drlh"),
     "verify": ("verify", "--bundle=x.drlh"),
+    "seal": ("seal", "--new-key=key.pem"),
     "export": ("export", "--bundle=x.drlh", "--format=faiss", "--out=out"),
     "remove": ("remove", "--bundle=x.drlh", "--ids=gone.txt"),
     "compact": ("compact", "--bundle=x.drlh"),
