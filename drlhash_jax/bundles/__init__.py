@@ -3,7 +3,7 @@
 NumPy and the standard library alone, so that commands which need no model start at once.
 """
 
-from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code
+from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code, prefix_doubt
 from drlhash_jax.bundles.bundle import Bundle, open_bundle
 from drlhash_jax.bundles.dedup import find_groups
 from drlhash_jax.bundles.export import FORMATS, export_bundle
@@ -38,6 +38,7 @@ __all__ = [
     "open_bundle",
     "parse_code",
     "parse_shard",
+    "prefix_doubt",
     "read_id_lines",
     "remove_rows",
     "seal_bundle",

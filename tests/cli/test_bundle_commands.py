@@ -78,6 +78,23 @@ def test_query_by_everything(place):
         assert answer["query"] == f"row {row}" and len(answer["ids"]) == 10 and answer["distances"][0] == 0
 
 
+def test_query_by_first_bits(place):
+    stored = bundles.open_bundle(place / "x.drlh")
+    expected = bundles.ask_by_id(stored, "4", 3, bits=2)
+    query = ("query", "--bundle=x.drlh", "--format=json", "-k=3", "--bits=2")
+    done = run_command(*query, "--id=4", cwd=place)
+    assert json.loads(done.stdout) == [expected._asdict()] and done.returncode == 0
+    assert done.stderr == (
+        "drlhash_jax: --bits=2: codes of x.drlh were not trained so that their first bits are good codes\n"
+    )
+    codes = np.unpackbits(stored.codes, axis=1, count=6)
+    code = "".join(map(str, codes[4]))
+    by_code = json.loads(run(*query, f"--code={code}", cwd=place))
+    by_model = json.loads(run(*query, "--embedding=two.npy", "--model=run", cwd=place))
+    assert by_code == [each._asdict() for each in bundles.ask(stored, [code], codes[4:5], 3, bits=2)]
+    assert by_model == [each._asdict() for each in bundles.ask(stored, ["row 0", "row 1"], codes[:2], 3, bits=2)]
+
+
 def test_inspect(place):
     lines = dict(line.split(maxsplit=1) for line in run("inspect", "--bundle=x.drlh", cwd=place).splitlines())
     assert lines["rows"] == "40" and lines["bits"].startswith("6,") and lines["model"].startswith("sha256 ")
