@@ -53,6 +53,8 @@ setup(
         "report": ["ImageHash>=4.3", "jinja2>=3.1", "matplotlib>=3.10"],
         # `export --format=parquet`; tensorflow-datasets brings it as well.
         "parquet": ["pyarrow>=16"],
+        # `seal` and `verify --sealed`: Ed25519.
+        "seal": ["cryptography>=42"],
         # Product quantisers and RaBitQ, which hash codes are compared with.
         "rivals": ["faiss-cpu>=1.15"],
         # Only for the tests that compare networks and weight files with torch's own.
@@ -60,7 +62,7 @@ setup(
         "test": [
             *("ImageHash>=4.3", "chex>=0.1.90", "faiss-cpu>=1.15", "ipykernel>=6.29", "jinja2>=3.1"),
             *("matplotlib>=3.10", "nbclient>=0.10", "nbformat>=5.10", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.14"),
-            "selenium>=4.30",
+            *("cryptography>=42", "selenium>=4.30"),
         ],
     },
 )

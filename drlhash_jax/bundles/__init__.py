@@ -3,13 +3,14 @@
 NumPy and the standard library alone, so that commands which need no model start at once.
 """
 
-from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code
+from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code, prefix_doubt
 from drlhash_jax.bundles.bundle import Bundle, open_bundle
 from drlhash_jax.bundles.dedup import find_groups
 from drlhash_jax.bundles.export import FORMATS, export_bundle
 from drlhash_jax.bundles.facts import bundle_facts
 from drlhash_jax.bundles.hamming import search, within
 from drlhash_jax.bundles.ids import id_problem, read_id_lines
+from drlhash_jax.bundles.seal import Sealed, find_seal_faults, make_key, seal_bundle
 from drlhash_jax.bundles.shards import Shard, find_shards, join_shards, parse_shard, whole_bundle
 from drlhash_jax.bundles.verify import check_bundle, find_faults
 from drlhash_jax.bundles.write import append_rows, compact_bundle, create_bundle, remove_rows
@@ -18,6 +19,7 @@ __all__ = [
     "FORMATS",
     "Answer",
     "Bundle",
+    "Sealed",
     "Shard",
     "append_rows",
     "ask",
@@ -29,14 +31,18 @@ __all__ = [
     "export_bundle",
     "find_faults",
     "find_groups",
+    "find_seal_faults",
     "find_shards",
     "id_problem",
     "join_shards",
+    "make_key",
     "open_bundle",
     "parse_code",
     "parse_shard",
+    "prefix_doubt",
     "read_id_lines",
     "remove_rows",
+    "seal_bundle",
     "search",
     "whole_bundle",
     "within",

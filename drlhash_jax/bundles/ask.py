@@ -42,7 +42,12 @@ def parse_code(text: str, num_bits: int) -> np.ndarray:
 
 
 def ask(
-    bundle: Bundle, queries: list[str], codes: np.ndarray, k: int | None = None, radius: int | None = None
+    bundle: Bundle,
+    queries: list[str],
+    codes: np.ndarray,
+    k: int | None = None,
+    radius: int | None = None,
+    bits: int | None = None,
 ) -> list[Answer]:
     """What is near each of some codes.
 
@@ -52,22 +57,38 @@ def ask(
       codes: {0, 1} array ``[Q, K]``.
       k: most rows of an answer; None for all within the radius, or for ten where there is no radius either.
       radius: only rows at a distance of at most this; None for any.
+      bits: compares the first bits alone; None for all.
 
     Returns:
       Answers, each ascending by (distance, row).
 
     Raises:
-      UserError: not codes of K bits, k below 1 or a negative radius.
+      UserError: not codes of K bits, k below 1, a negative radius or no such prefix.
     """
     if radius is None:
-        found = [Neighbours(rows, distances) for distances, rows in zip(*bundle.search(codes, 10 if k is None else k))]
+        nearest = bundle.search(codes, 10 if k is None else k, bits)
+        found = [Neighbours(rows, distances) for distances, rows in zip(*nearest)]
     else:
-        found = [Neighbours(near.rows[:k], near.distances[:k]) for near in bundle.within(codes, radius)]
+        found = [Neighbours(near.rows[:k], near.distances[:k]) for near in bundle.within(codes, radius, bits)]
     names = [[bundle.id_of(row) for row in near.rows.tolist()] for near in found]
     return [Answer(query, ids, near.distances.tolist()) for query, ids, near in zip(queries, names, found, strict=True)]
 
 
-def ask_by_id(bundle: Bundle, name: str, k: int | None = None, radius: int | None = None) -> Answer:
+def prefix_doubt(bundle: Bundle, bits: int) -> str:
+    """Why the first bits of a bundle's codes may rank badly by themselves; "" if they were made for it."""
+    known = (bundle.manifest.model or {}).get("prefixes")
+    trained = sorted({bundle.num_bits, *(n for n in (known if isinstance(known, list) else []) if type(n) is int)})
+    if bits in trained:
+        return ""
+    if len(trained) == 1:
+        return f"codes of {bundle.path} were not trained so that their first bits are good codes"
+    lengths = ", ".join(map(str, trained))
+    return f"codes of {bundle.path} were trained for prefixes of {lengths} bits, not of {bits}"
+
+
+def ask_by_id(
+    bundle: Bundle, name: str, k: int | None = None, radius: int | None = None, bits: int | None = None
+) -> Answer:
     """What is near a row of the bundle, which is left out of the answer itself.
 
     Raises:
@@ -82,7 +103,7 @@ def ask_by_id(bundle: Bundle, name: str, k: int | None = None, radius: int | Non
     row = bundle.row_of(name)
     code = np.unpackbits(bundle.codes[row : row + 1], axis=1, count=bundle.num_bits)
     k = 10 if k is None and radius is None else k
-    (answer,) = ask(bundle, [name], code, None if k is None else k + 1, radius)
+    (answer,) = ask(bundle, [name], code, None if k is None else k + 1, radius, bits)
     # Rows of the same code may come before it, and push it out.
     others = [pair for pair in zip(answer.ids, answer.distances) if pair[0] != name][:k]
     return Answer(name, [each for each, _ in others], [distance for _, distance in others])

@@ -38,6 +38,14 @@ def check_padding(packed: np.ndarray, num_bits: int, where: object) -> None:
         raise UserError(f"{where}: row {int(np.argmax(wrong != 0))} has ones beyond bit {num_bits}; it is damaged")
 
 
+def _prefix(packed: np.ndarray, bits: int) -> np.ndarray:
+    """The first bits of packed codes uint8 ``[N, B]``: ``[N, ceil(bits / 8)]``, zero at the end."""
+    cut = packed[:, : -(-bits // 8)].copy()
+    if bits % 8:
+        cut[:, -1] &= 0xFF << (-bits % 8) & 0xFF
+    return cut
+
+
 def _read_codes(folder: Path, part: Part, num_bits: int) -> np.ndarray:
     codes = _mapped(folder, part, "codes.npy", np.uint8, (part.rows, -(-num_bits // 8)))
     check_padding(codes, num_bits, folder / part.folder / "codes.npy")
@@ -132,28 +140,39 @@ class Bundle(NamedTuple):
             raise UserError(f"query codes have {codes.shape[1]} bits, those of {self.path} {self.num_bits}")
         return np.packbits(codes, axis=1)
 
-    def search(self, codes: np.ndarray, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    def _compared(self, codes: np.ndarray, bits: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Packed queries and rows, cut off after `bits`."""
+        queries = self._packed(codes)
+        if bits is None:
+            return queries, self.codes
+        if not 1 <= bits <= self.num_bits:
+            raise UserError(f"bits={bits}: codes of {self.path} have prefixes of 1 to {self.num_bits} bits")
+        return _prefix(queries, bits), _prefix(self.codes, bits)
+
+    def search(self, codes: np.ndarray, k: int = 10, bits: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows.
 
         Args:
           codes: {0, 1} or {-1, 1} array ``[Q, K]``.
           k: at least 1.
+          bits: compares the first bits alone, 1 to K; None for all.
 
         Returns:
           distances int32 and rows int64, ``[Q, min(k, N)]`` each, ascending by (distance, row).
 
         Raises:
-          UserError: not codes of K bits, or k below 1.
+          UserError: not codes of K bits, k below 1, or no such prefix.
         """
-        return search(self._packed(codes), self.codes, k)
+        return search(*self._compared(codes, bits), k)
 
-    def within(self, codes: np.ndarray, radius: int) -> list[Neighbours]:
-        """All rows at a distance of at most `radius`, one Neighbours for each of the codes {0, 1} ``[Q, K]``.
+    def within(self, codes: np.ndarray, radius: int, bits: int | None = None) -> list[Neighbours]:
+        """All rows at a distance of at most `radius`, one Neighbours for each of the codes {0, 1} ``[Q, K]``, of which
+        the first `bits` alone are compared where it is given.
 
         Raises:
-          UserError: not codes of K bits, or a negative radius.
+          UserError: not codes of K bits, a negative radius, or no such prefix.
         """
-        return within(self._packed(codes), self.codes, radius)
+        return within(*self._compared(codes, bits), radius)
 
 
 def _open(folder: Path, manifest: Manifest) -> Bundle:

@@ -51,7 +51,7 @@ def _whole_folder(folder: Path, temporary: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _only_writer(folder: Path) -> Iterator[Manifest]:
+def only_writer(folder: Path) -> Iterator[Manifest]:
     """Holds a bundle's lock, removes what a killed writer left, and gives the manifest."""
     read_manifest(folder)
     with contextlib.ExitStack() as stack:
@@ -181,7 +181,7 @@ def append_segment(
     folder: Path, packed: np.ndarray, ids: Sequence[str], skipped: bytes, logits: np.ndarray | None
 ) -> None:
     """`append_rows` with the content of skipped.jsonl, which nobody looks into."""
-    with _only_writer(folder) as manifest:
+    with only_writer(folder) as manifest:
         _check_rows(folder, manifest.num_bits, packed, ids)
         _check_logits(folder, manifest, logits, len(ids))
         if there := set(ids).intersection(open_bundle(folder).ids()):
@@ -209,7 +209,7 @@ def remove_rows(path: str | Path, ids: Sequence[str]) -> int:
       UserError: there is no row with one of the ids, or it cannot be written; the bundle stays as it was.
     """
     folder = Path(path)
-    with _only_writer(folder) as manifest:
+    with only_writer(folder) as manifest:
         bundle = open_bundle(folder)
         check_ids(ids, str(folder))
         rows = {name: row for row, name in enumerate(bundle.ids())}
@@ -243,7 +243,7 @@ def compact_bundle(path: str | Path) -> int:
       UserError: a file is damaged, or it cannot be written; the bundle stays as it was.
     """
     folder = Path(path)
-    with _only_writer(folder) as manifest:
+    with only_writer(folder) as manifest:
         check_bundle(folder)
         bundle = open_bundle(folder)
         ids = bundle.ids()

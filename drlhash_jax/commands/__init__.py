@@ -65,6 +65,10 @@ COMMANDS = {
     ),
     "inspect": Command("Tell what is in a bundle of codes.", "--bundle=photos.drlh"),
     "verify": Command("Check every digest of a bundle of codes.", "--bundle=photos.drlh"),
+    "seal": Command(
+        "Sign the records of a bundle, so that verify --sealed names every one that changes.",
+        "--bundle=photos.drlh --key=key.pem",
+    ),
     "export": Command(
         "Write a bundle's codes for FAISS, Parquet, PostgreSQL with pgvector, or as .npy.",
         "--bundle=photos.drlh --format=faiss --out=exported",

@@ -7,6 +7,7 @@ Ids and codes need no model, and are answered without loading JAX. Rows come by 
 """
 
 import json
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -23,6 +24,7 @@ _IMAGE = flags.DEFINE_string("image", None, "An image file.")
 _MODEL = flags.DEFINE_string("model", None, "The run or model that made the codes; for --embedding and --image.")
 _K = flags.DEFINE_integer("k", None, "Most rows of an answer; by default 10, or all within the radius.", lower_bound=1)
 _RADIUS = flags.DEFINE_integer("radius", None, "Only rows at this distance or nearer.", lower_bound=0)
+_BITS = flags.DEFINE_integer("bits", None, "Compare the first bits of the codes alone.", lower_bound=1)
 _RERANK = flags.DEFINE_integer(
     "rerank", None, "Order this many nearest rows by logits; for --embedding and --image.", lower_bound=1
 )
@@ -59,18 +61,24 @@ def run() -> None:
 
     bundle = bundles.open_bundle(_BUNDLE.value)
     limits = _K.value, _RADIUS.value
+    prefix = {"bits": _BITS.value}
+    doubt = bundles.prefix_doubt(bundle, _BITS.value) if _BITS.value is not None else ""
     if _ID.value is not None:
-        answers = [bundles.ask_by_id(bundle, _ID.value, *limits)]
+        answers = [bundles.ask_by_id(bundle, _ID.value, *limits, **prefix)]
     elif _CODE.value is not None:
-        answers = bundles.ask(bundle, [_CODE.value], bundles.parse_code(_CODE.value, bundle.num_bits), *limits)
+        answers = bundles.ask(
+            bundle, [_CODE.value], bundles.parse_code(_CODE.value, bundle.num_bits), *limits, **prefix
+        )
     else:
         from drlhash_jax import serving
 
-        wanted = serving.Wanted(*limits, _RERANK.value)
+        wanted = serving.Wanted(*limits, _RERANK.value, **prefix)
         if _IMAGE.value is not None:
             answers = [serving.ask_by_image(bundle, _MODEL.value, Path(_IMAGE.value), wanted)]
         else:
             answers = serving.ask_by_array(bundle, _MODEL.value, _EMBEDDING.value, wanted)
+    if doubt:
+        print(f"drlhash_jax: --bits={_BITS.value}: {doubt}", file=sys.stderr)
     if _FORMAT.value == "html":
         from drlhash_jax import explore
 

@@ -22,12 +22,14 @@ class Method(NamedTuple):
         function codes both.
       shared_bits: whether bit k means the same whatever rows the last phase is trained on, as with target codes. Such
         a method can be cross-fitted; others hold out rows for the reward.
+      prefixes: lengths below K at which the first bits were trained to be good codes by themselves.
     """
 
     phases: tuple[Phase, ...]
     logits: Callable[[Any, Array], Array]
     database_logits: Callable[[Any, Array], Array] | None = None
     shared_bits: bool = False
+    prefixes: tuple[int, ...] = ()
 
     def logits_for(self, role: str) -> Callable[[Any, Array], Array]:
         """The function of a role: "query", or "database"."""

@@ -346,7 +346,9 @@ def _make(given: Ingredients, two: bool) -> Method:
 
     phases = [_ridge_phase()] if settings.kernel_ridge else []
     phases += [*of_folds, of_all_rows, _code_layer_phase(layers, settings)]
-    return Method(tuple(phases), logits_of("query"), database_logits=logits_of("database") if two else None)
+    prefixes = tuple(sorted({length for length in settings.nested if length < given.num_bits}))
+    database_logits = logits_of("database") if two else None
+    return Method(tuple(phases), logits_of("query"), database_logits=database_logits, prefixes=prefixes)
 
 
 @functools.lru_cache

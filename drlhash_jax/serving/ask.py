@@ -26,18 +26,6 @@ def _cosines(real: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return np.divide(logits @ real, norms, out=np.zeros(len(logits), np.float32), where=norms > 0)
 
 
-def _rerank(bundle: Bundle, queries: list[str], real: np.ndarray, k: int | None, depth: int) -> list[Answer]:
-    """The `depth` nearest rows by distance, of which the k of largest cosine come first; equal ones stay in order."""
-    if not bundle.manifest.has_logits:
-        raise UserError(f"--rerank: {bundle.path} has no logits; encode with --logits")
-    answers = []
-    for query, values, distances, rows in zip(queries, real, *bundle.search(real >= 0, depth), strict=True):
-        order = np.argsort(-_cosines(values, bundle.logits_of(rows)), kind="stable")[: 10 if k is None else k]
-        names = [bundle.id_of(row) for row in rows[order].tolist()]
-        answers.append(Answer(query, names, distances[order].tolist()))
-    return answers
-
-
 class Wanted(NamedTuple):
     """What an answer should hold.
 
@@ -46,19 +34,37 @@ class Wanted(NamedTuple):
       radius: see `bundles.ask`.
       rerank: how many of the nearest rows are put in the order of their logits' cosine with the query's, of which the
         first k are given; None for the order of distances.
+      bits: distances are of the first bits alone, cosines of all; None for all.
     """
 
     k: int | None = None
     radius: int | None = None
     rerank: int | None = None
+    bits: int | None = None
+
+
+def _rerank(bundle: Bundle, queries: list[str], real: np.ndarray, wanted: Wanted) -> list[Answer]:
+    """The `rerank` nearest rows by distance, of which the k of largest cosine come first; equal ones stay in order."""
+    if not bundle.manifest.has_logits:
+        raise UserError(f"--rerank: {bundle.path} has no logits; encode with --logits")
+    answers = []
+    for query, values, distances, rows in zip(
+        queries, real, *bundle.search(real >= 0, wanted.rerank, wanted.bits), strict=True
+    ):
+        order = np.argsort(-_cosines(values, bundle.logits_of(rows)), kind="stable")[
+            : 10 if wanted.k is None else wanted.k
+        ]
+        names = [bundle.id_of(row) for row in rows[order].tolist()]
+        answers.append(Answer(query, names, distances[order].tolist()))
+    return answers
 
 
 def _ask(bundle: Bundle, queries: list[str], real: np.ndarray, wanted: Wanted) -> list[Answer]:
     if wanted.rerank is None:
-        return ask(bundle, queries, real >= 0, wanted.k, wanted.radius)
+        return ask(bundle, queries, real >= 0, wanted.k, wanted.radius, wanted.bits)
     if wanted.radius is not None:
         raise UserError("--rerank takes the nearest rows whatever their distance: leave out --radius")
-    return _rerank(bundle, queries, real, wanted.k, wanted.rerank)
+    return _rerank(bundle, queries, real, wanted)
 
 
 def ask_by_array(bundle: Bundle, model: str | Path, address: str, wanted: Wanted) -> list[Answer]:

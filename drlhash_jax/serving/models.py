@@ -52,6 +52,18 @@ class ServedModel(NamedTuple):
         """Whether it codes queries and the database apart."""
         return self.model.method.database_logits is not None
 
+    @property
+    def prefixes(self) -> list[int]:
+        """Lengths below that of its codes at which their first bits were trained, or chosen, to be codes themselves.
+
+        A selection is the first bits of a longer one where its selector makes one order for several lengths.
+        """
+        if self.selector is None:
+            return list(self.model.method.prefixes)
+        chosen = self.model.selections
+        order = chosen[self.bits][self.selector]
+        return sorted(n for n in chosen if n < self.bits and chosen[n].get(self.selector) == order[:n])
+
     def encode(self, inputs: Any, *, role: str | None = None) -> np.ndarray:
         """Codes uint8 ``[N, K]`` of {0, 1}; see `runs.encode`."""
         return encode(self.model, inputs, self.bits, self.selector, role=role)
@@ -83,6 +95,7 @@ class ServedModel(NamedTuple):
             "sha256": self.sha256,
             "bits": self.bits,
             "selector": self.selector,
+            "prefixes": self.prefixes,
             "input": {"kind": self.model.spec.kind, "shape": list(self.model.input_shape)},
             "image_files": self.model.image_files,
         }

@@ -71,6 +71,33 @@ def test_a_bundle_takes_bits_or_signs(engine, tmp_path):
         assert [near.rows[0] for near in bundle.within(codes, 0)] == list(rows[:, 0])
 
 
+@pytest.mark.parametrize("bits", [1, 5, 8, 11, 12])
+def test_first_bits_alone(bits, engine, tmp_path):
+    bundle = bundles.open_bundle(make_bundle(tmp_path / "x.drlh"))
+    query, stored = draw_codes(4, seed=5), np.unpackbits(bundle.codes, axis=1, count=12)
+    distances, rows = sorted_rows(query[:, :bits], stored[:, :bits])
+    found = bundle.search(query, 50, bits)
+    np.testing.assert_array_equal(found[0], distances)
+    np.testing.assert_array_equal(found[1], rows)
+    for number, near in enumerate(bundle.within(query, 1, bits)):
+        np.testing.assert_array_equal(near.rows, rows[number][distances[number] <= 1])
+
+
+def test_who_doubts_a_prefix(tmp_path):
+    for number, (known, words) in enumerate(
+        (
+            ([], "not trained so that"),
+            ("5", "not trained so that"),
+            ([4, 8], "prefixes of 4, 8, 12 bits, not of 5"),
+            ([5], ""),
+        )
+    ):
+        path = make_bundle(tmp_path / f"{number}.drlh", model={"sha256": 64 * "0", "prefixes": known})
+        bundle = bundles.open_bundle(path)
+        doubt = bundles.prefix_doubt(bundle, 5)
+        assert words in doubt and bool(words) == bool(doubt) and bundles.prefix_doubt(bundle, 12) == ""
+
+
 def test_queries_that_do_not_fit(tmp_path):
     bundle = bundles.open_bundle(make_bundle(tmp_path / "x.drlh"))
     for call, words in (
@@ -78,6 +105,8 @@ def test_queries_that_do_not_fit(tmp_path):
         (lambda: bundle.search(draw_codes(2) * 0.5, 3), "not binary"),
         (lambda: bundle.search(draw_codes(2), 0), "k=0"),
         (lambda: bundle.within(draw_codes(2), -1), "radius=-1"),
+        (lambda: bundle.search(draw_codes(2), 1, 13), "bits=13: .* prefixes of 1 to 12"),
+        (lambda: bundle.within(draw_codes(2), 1, 0), "bits=0"),
         (lambda: bundles.search(draw_codes(2), pack(draw_codes(2)), 1), "12 bytes, database codes 2"),
         (lambda: bundles.search(draw_codes(2).astype(int), pack(draw_codes(2)), 1), "are int64"),
     ):

@@ -78,6 +78,23 @@ def test_query_by_everything(place):
         assert answer["query"] == f"row {row}" and len(answer["ids"]) == 10 and answer["distances"][0] == 0
 
 
+def test_query_by_first_bits(place):
+    stored = bundles.open_bundle(place / "x.drlh")
+    expected = bundles.ask_by_id(stored, "4", 3, bits=2)
+    query = ("query", "--bundle=x.drlh", "--format=json", "-k=3", "--bits=2")
+    done = run_command(*query, "--id=4", cwd=place)
+    assert json.loads(done.stdout) == [expected._asdict()] and done.returncode == 0
+    assert done.stderr == (
+        "drlhash_jax: --bits=2: codes of x.drlh were not trained so that their first bits are good codes\n"
+    )
+    codes = np.unpackbits(stored.codes, axis=1, count=6)
+    code = "".join(map(str, codes[4]))
+    by_code = json.loads(run(*query, f"--code={code}", cwd=place))
+    by_model = json.loads(run(*query, "--embedding=two.npy", "--model=run", cwd=place))
+    assert by_code == [each._asdict() for each in bundles.ask(stored, [code], codes[4:5], 3, bits=2)]
+    assert by_model == [each._asdict() for each in bundles.ask(stored, ["row 0", "row 1"], codes[:2], 3, bits=2)]
+
+
 def test_inspect(place):
     lines = dict(line.split(maxsplit=1) for line in run("inspect", "--bundle=x.drlh", cwd=place).splitlines())
     assert lines["rows"] == "40" and lines["bits"].startswith("6,") and lines["model"].startswith("sha256 ")
@@ -106,6 +123,18 @@ def test_remove_verify_compact(bundle):
     assert done.stderr == "drlhash_jax: x.drlh has 1 fault(s): write it again from its source\n"
 
 
+def test_seal(bundle):
+    assert "key.public.pem, to verify" in run("seal", "--new-key=key.pem", cwd=bundle)
+    assert run("seal", "--bundle=x.drlh", "--key=key.pem", cwd=bundle).startswith("seal 1 of x.drlh: ")
+    verify = ("verify", "--bundle=x.drlh", "--sealed", "--public-key=key.public.pem")
+    assert run(*verify, cwd=bundle).startswith("x.drlh is what was sealed, by seal 1: ")
+    run("remove", "--bundle=x.drlh", "--ids=gone.txt", cwd=bundle)
+    done = run_command(*verify, cwd=bundle)
+    lines = [f"x.drlh changed since it was sealed: row {row} of the seal, {row}: it was removed" for row in (3, 39)]
+    assert done.returncode == 1 and done.stdout.splitlines() == lines
+    assert done.stderr == "drlhash_jax: x.drlh is not what was sealed: 2 fault(s)\n"
+
+
 @pytest.mark.parametrize("kind", bundles.FORMATS)
 def test_export(kind, place, tmp_path):
     printed = run("export", "--bundle=x.drlh", f"--format={kind}", f"--out={tmp_path / 'out'}", cwd=place)
@@ -120,6 +149,7 @@ WITHOUT_JAX = {
     "dedup": ("dedup", "--bundle=x.drlh", "--radius=1"),
     "inspect": ("inspect", "--bundle=x.drlh"),
     "verify": ("verify", "--bundle=x.drlh"),
+    "seal": ("seal", "--new-key=key.pem"),
     "export": ("export", "--bundle=x.drlh", "--format=faiss", "--out=out"),
     "remove": ("remove", "--bundle=x.drlh", "--ids=gone.txt"),
     "compact": ("compact", "--bundle=x.drlh"),

@@ -10,6 +10,7 @@ from PIL import Image
 from small_models import FEATURES, PHOTOS, draw_inputs, save_model
 
 from drlhash_jax import bundles, serving
+from drlhash_jax.config import default_config, load, plain_config
 from drlhash_jax.data import ImageSpec, decode_image
 from drlhash_jax.errors import UserError
 from drlhash_jax.runs import encode, load_model, real_codes
@@ -76,6 +77,17 @@ def test_selected_bits_and_ids_and_more_rows(models, features, tmp_path):
     assert bundle.ids()[49:51] == ["item 49", "more 0"] and len(bundle.manifest.segments) == 2
     (answer, *_) = serving.ask_by_array(bundle, models / "run", address, Wanted(radius=0))
     assert answer.ids == [bundle.id_of(row) for row in np.flatnonzero((codes_of(path) == expected[0]).all(axis=1))]
+
+
+def test_lengths_that_first_bits_were_made_for_are_known(models, tmp_path):
+    assert serving.load(models / "run").prefixes == []
+    chosen = {2: {"ppo_nested": [4, 1], "ppo": [0, 2]}, 3: {"ppo_nested": [4, 1, 3], "ppo": [2, 0, 1]}}
+    save_model(tmp_path / "chosen", selections=chosen)
+    assert serving.load(tmp_path / "chosen", 3, "ppo_nested").prefixes == [2]
+    assert serving.load(tmp_path / "chosen", 3, "ppo").prefixes == []
+    values = plain_config(default_config()) | {"method": "erh", "pool_bits": 6, "bits": [2]}
+    values["erh"]["nested"] = [2, 4, 6]
+    assert load(values).make_method(6).prefixes == (2, 4)
 
 
 def test_two_functions(models, features, tmp_path):
