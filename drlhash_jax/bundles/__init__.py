@@ -7,7 +7,7 @@ from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code
 from drlhash_jax.bundles.bundle import Bundle, open_bundle
 from drlhash_jax.bundles.dedup import find_groups
 from drlhash_jax.bundles.export import FORMATS, export_bundle
-from drlhash_jax.bundles.facts import bundle_facts
+from drlhash_jax.bundles.facts import bundle_facts, count_codes, repeats_notice
 from drlhash_jax.bundles.hamming import search, within
 from drlhash_jax.bundles.ids import id_problem, read_id_lines
 from drlhash_jax.bundles.shards import Shard, find_shards, join_shards, parse_shard, whole_bundle
@@ -24,6 +24,7 @@ __all__ = [
     "ask_by_id",
     "bundle_facts",
     "compact_bundle",
+    "count_codes",
     "create_bundle",
     "export_bundle",
     "find_faults",
@@ -36,6 +37,7 @@ __all__ = [
     "parse_shard",
     "read_id_lines",
     "remove_rows",
+    "repeats_notice",
     "search",
     "whole_bundle",
     "within",
