@@ -7,7 +7,7 @@ from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code, prefix_d
 from drlhash_jax.bundles.bundle import Bundle, open_bundle
 from drlhash_jax.bundles.dedup import find_groups
 from drlhash_jax.bundles.export import FORMATS, export_bundle
-from drlhash_jax.bundles.facts import bundle_facts
+from drlhash_jax.bundles.facts import bundle_facts, count_codes, repeats_notice
 from drlhash_jax.bundles.hamming import search, within
 from drlhash_jax.bundles.ids import id_problem, read_id_lines
 from drlhash_jax.bundles.seal import Sealed, find_seal_faults, make_key, seal_bundle
@@ -27,6 +27,7 @@ __all__ = [
     "bundle_facts",
     "check_bundle",
     "compact_bundle",
+    "count_codes",
     "create_bundle",
     "export_bundle",
     "find_faults",
@@ -42,6 +43,7 @@ __all__ = [
     "prefix_doubt",
     "read_id_lines",
     "remove_rows",
+    "repeats_notice",
     "seal_bundle",
     "search",
     "whole_bundle",

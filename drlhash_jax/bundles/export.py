@@ -63,13 +63,18 @@ def _write_faiss(bundle: Bundle, file: BinaryIO) -> None:
 
 
 def _write_parquet(bundle: Bundle, file: BinaryIO) -> None:
-    """Columns id, code (bytes of fixed length) and word0, word1, ... (eight bytes each, as a number)."""
+    """Columns id, code (bytes of fixed length), bytes (a list of numbers) and word0, word1, ... (eight bytes each).
+
+    `bytes` is for readers that want a list of numbers, such as LanceDB.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
     width = bundle.codes.shape[1]
     num_words = -(-width // 8)
     fields = [pa.field("id", pa.string(), nullable=False), pa.field("code", pa.binary(width), nullable=False)]
+    numbers = pa.list_(pa.field("item", pa.uint8(), nullable=False))
+    fields.append(pa.field("bytes", numbers, nullable=False))
     fields += [pa.field(f"word{word}", pa.uint64(), nullable=False) for word in range(num_words)]
     facts = {"bits": str(bundle.num_bits), "bit_order": "msb", "padding": "zero"}
     with parquet.ParquetWriter(file, pa.schema(fields, facts), write_page_checksum=True) as writer:
@@ -77,7 +82,9 @@ def _write_parquet(bundle: Bundle, file: BinaryIO) -> None:
             words = pad_to_words(codes).view(">u8").astype(np.uint64)
             content = pa.py_buffer(np.ascontiguousarray(codes).tobytes())
             code = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(codes), [None, content])
-            columns = [pa.array(ids, pa.string()), code, *(pa.array(word) for word in words.T)]
+            offsets = pa.array(np.arange(len(codes) + 1, dtype=np.int32) * np.int32(width))
+            listed = pa.ListArray.from_arrays(offsets, pa.array(np.ravel(codes)), type=numbers)
+            columns = [pa.array(ids, pa.string()), code, listed, *(pa.array(word) for word in words.T)]
             writer.write_table(pa.Table.from_arrays(columns, schema=writer.schema))
 
 

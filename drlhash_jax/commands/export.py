@@ -2,9 +2,11 @@
 
     python -m drlhash_jax.main export --bundle=photos.drlh --format=faiss --out=DIR
 
-npy: packed codes and ids.txt. faiss: the file of an IndexBinaryFlat and ids.txt. parquet: one file with id, code and
-its words as numbers. pgvector: a COPY file and the SQL that loads and searches it.
+npy: packed codes and ids.txt. faiss: the file of an IndexBinaryFlat and ids.txt. parquet: one file with id, code, its
+bytes and its words as numbers. pgvector: a COPY file and the SQL that loads and searches it.
 """
+
+import sys
 
 from absl import flags
 
@@ -22,4 +24,8 @@ def run() -> None:
     from drlhash_jax import bundles
 
     written = bundles.export_bundle(_BUNDLE.value, _FORMAT.value, _OUT.value)
+    codes = bundles.open_bundle(_BUNDLE.value).codes
+    # Plain arrays are nobody's index.
+    if _FORMAT.value != "npy" and (notice := bundles.repeats_notice(bundles.count_codes(codes), len(codes))):
+        print(f"note: {notice}", file=sys.stderr)
     print("written:", *(f"  {path}" for path in written), sep="\n")

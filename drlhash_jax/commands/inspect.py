@@ -3,6 +3,8 @@
 python -m drlhash_jax.main inspect --bundle=photos.drlh
 """
 
+import sys
+
 from absl import flags
 
 from drlhash_jax.errors import UserError
@@ -16,5 +18,8 @@ def run() -> None:
         raise UserError("inspect needs --bundle=NAME.drlh")
     from drlhash_jax import bundles
 
-    for name, value in bundles.bundle_facts(bundles.open_bundle(_BUNDLE.value)).items():
+    bundle = bundles.open_bundle(_BUNDLE.value)
+    for name, value in bundles.bundle_facts(bundle).items():
         print(f"{name:<15} {value}")
+    if notice := bundles.repeats_notice(bundles.count_codes(bundle.codes), len(bundle.codes)):
+        print(f"note: {notice}", file=sys.stderr)

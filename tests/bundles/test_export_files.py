@@ -43,11 +43,12 @@ def test_parquet(bundle, tmp_path):
     table = parquet.read_table(path, page_checksum_verification=True)
     width = bundle.codes.shape[1]
     words = [f"word{number}" for number in range(-(-width // 8))]
-    assert table.column_names == ["id", "code", *words]
+    assert table.column_names == ["id", "code", "bytes", *words]
     assert str(table.schema.field("code").type) == f"fixed_size_binary[{width}]"
     assert table.schema.metadata == {b"bits": str(bundle.num_bits).encode(), b"bit_order": b"msb", b"padding": b"zero"}
     assert table["id"].to_pylist() == bundle.ids()
     assert table["code"].to_pylist() == [row.tobytes() for row in bundle.codes]
+    assert table["bytes"].to_pylist() == bundle.codes.tolist()
     padded = np.pad(bundle.codes, [(0, 0), (0, 8 * len(words) - width)])
     for number, word in enumerate(words):
         expected = [int.from_bytes(row[8 * number : 8 * number + 8].tobytes(), "big") for row in padded]
