@@ -1,12 +1,16 @@
 """Bundles after kills, bit rot and bad intentions: a kill loses one step at most, and all else is found and named."""
 
+import concurrent.futures
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import mutants
 import numpy as np
 import pytest
 from bundle_makers import make_bundle, plant, sign
@@ -14,6 +18,7 @@ from bundle_makers import make_bundle, plant, sign
 from drlhash_jax import bundles
 from drlhash_jax.errors import UserError
 
+APPENDER = Path(__file__).parent / "appender.py"
 # Every step that changes the file system is one at which the child ends, until it comes through.
 KILLER = """
 import os, shutil, sys
@@ -87,19 +92,24 @@ def test_a_kill_at_any_step_loses_that_step_alone(tmp_path):
     assert list(steps) == ["create", "append", "remove", "compact"] and int(steps["append"]) > 12
 
 
+def how_many(request, few, many):
+    """Cases of a test: few, or by --exhaustive many."""
+    return many if request.config.getoption("--exhaustive") else few
+
+
 def flip(path, bit):
     content = bytearray(path.read_bytes())
     content[bit // 8] ^= 1 << bit % 8
     path.write_bytes(content)
 
 
-def test_every_flipped_bit_is_found_and_its_file_named(tmp_path):
+def test_every_flipped_bit_is_found_and_its_file_named(tmp_path, request):
     path = make_bundle(tmp_path / "x.drlh")
     bundles.remove_rows(path, ["0/3"])
     files = [each for each in sorted(path.rglob("*")) if each.is_file()]
     assert len(files) == 10
     rng = np.random.default_rng(0)
-    for number in range(200):
+    for number in range(how_many(request, 200, 1_000)):
         file = files[number % len(files)]
         bit = int(rng.integers(8 * file.stat().st_size))
         flip(file, bit)
@@ -291,47 +301,27 @@ def test_what_is_no_bundle(name, tmp_path):
     assert len(bundles.find_faults(tmp_path / name)) == 1
 
 
-def mutate(path, rng):
-    """Bytes changed, cut off and added in one file of a bundle, which is signed for in one of two cases."""
-    file = rng.choice([each for each in sorted(path.rglob("*")) if each.is_file()])
-    content = bytearray(file.read_bytes())
-    for _ in range(rng.choice([1, 3, 20])):
-        kind = rng.integers(4)
-        if kind < 2 and content:
-            content[rng.integers(len(content))] = rng.integers(256)
-        elif kind == 2:
-            del content[rng.integers(len(content) + 1) :]
-        else:
-            content += rng.bytes(rng.integers(1, 200))
-    if file.name == "manifest.json" or rng.integers(2):
-        file.write_bytes(content)
-    else:
-        plant(path, file.parent.name, file.name, bytes(content))
-
-
-def test_mutants_are_used_or_refused_in_one_line(tmp_path):
-    original, path = make_bundle(tmp_path / "original.drlh"), tmp_path / "x.drlh"
-    bundles.remove_rows(original, ["0/3"])
-    rng, outcomes = np.random.default_rng(0), {"used": 0, "refused": 0}
-
-    def use():
-        bundle = bundles.open_bundle(path)
-        bundles.bundle_facts(bundle)
-        bundle.search(np.zeros((1, 12), np.uint8), 5)
-        bundles.ask_by_id(bundle, "1/5")
-        bundles.export_bundle(path, "pgvector", path / "out")
-        bundles.compact_bundle(path)
-
-    for _ in range(150):
-        shutil.rmtree(path, ignore_errors=True)
-        shutil.copytree(original, path)
-        mutate(path, rng)
-        bundles.find_faults(path)
-        try:
-            use()
-            outcomes["used"] += 1
-        except UserError as error:
-            assert "\n" not in str(error)
-            outcomes["refused"] += 1
+@pytest.mark.parametrize(("use", "few", "many"), [("use_bundles", 150, 7_000), ("decode_images", 60, 3_000)])
+def test_mutants_are_used_or_refused_in_one_line(use, few, many, tmp_path, request):
+    # A process that crashes, or takes too much, breaks the pool.
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        outcomes = pool.submit(getattr(mutants, use), str(tmp_path), 0, how_many(request, few, many)).result()
     # Ids and lists of what was left out may hold anything that is signed for.
     assert min(outcomes.values()) > 5, outcomes
+
+
+def test_killed_while_it_appends_only_the_segment_in_progress_is_lost(tmp_path, request):
+    """A child appends one segment after the other, and is killed at any moment; another goes on where it was."""
+    make_bundle(tmp_path / "x.drlh", (30,))
+    rng = np.random.default_rng(0)
+    for number in range(how_many(request, 3, 50)):
+        child = subprocess.Popen([sys.executable, str(APPENDER), "x.drlh"], cwd=tmp_path, stdout=subprocess.PIPE)
+        # What the child has said it has written is there.
+        said = child.stdout.readline()
+        time.sleep(float(rng.uniform(0.0, 0.05)))
+        child.kill()
+        rest = child.communicate()[0]
+        promised = int((rest or said).split()[-1])
+        assert bundles.find_faults(tmp_path / "x.drlh") == []
+        found = len(bundles.open_bundle(tmp_path / "x.drlh").ids())
+        assert promised <= found <= promised + 20, (number, promised, found)
