@@ -3,6 +3,7 @@
 import io
 import resource
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,12 @@ from PIL import Image
 from drlhash_jax import bundles
 from drlhash_jax.errors import UserError
 
-_MEMORY, _SECONDS = 16 << 30, 600
+# Of the process, and for one damaged bundle or a hundred images: SIGALRM ends what hangs.
+_MEMORY, _SECONDS = 16 << 30, 10
 
 
 def _limit():
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
 
 
 def _damage(content, rng):
@@ -60,6 +61,7 @@ def use_bundles(folder, seed, count):
     bundles.remove_rows(original, ["0/3"])
     rng, outcomes = np.random.default_rng(seed), {"used": 0, "refused": 0}
     for _ in range(count):
+        signal.alarm(_SECONDS)
         shutil.rmtree(path, ignore_errors=True)
         shutil.copytree(original, path)
         _mutate(path, rng)
@@ -70,6 +72,7 @@ def use_bundles(folder, seed, count):
         except UserError as error:
             assert "\n" not in str(error)
             outcomes["refused"] += 1
+    signal.alarm(0)
     return outcomes
 
 
@@ -89,6 +92,7 @@ def decode_images(folder, seed, count):
     for start in range(0, count, 100):
         root = Path(folder, f"images{start}")
         root.mkdir()
+        signal.alarm(_SECONDS)
         for number in range(start, min(start + 100, count)):
             kind = list(kinds)[number % len(kinds)]
             (root / f"{number}.{kind}").write_bytes(_damage(kinds[kind], rng))
@@ -99,4 +103,5 @@ def decode_images(folder, seed, count):
         outcomes["used"] += decoded
         outcomes["refused"] += len(skipped)
         shutil.rmtree(root)
+    signal.alarm(0)
     return outcomes
