@@ -53,3 +53,10 @@ def run_command(*arguments, cwd=ROOT, devices=None):
         process.join()
         texts = [file.read_text() for file in files]
     return subprocess.CompletedProcess(arguments, process.exitcode, *texts)
+
+
+def run_well(*arguments, cwd):
+    """What a command that ends well prints."""
+    done = run_command(*arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from commands import ROOT, run_command
+from commands import run_well as run
 from PIL import Image
 from small_models import FEATURES, PHOTOS, draw_inputs, save_model
 
@@ -15,12 +16,6 @@ from drlhash_jax import bundles
 from drlhash_jax.data import ImageSpec
 
 COMMANDS = ("encode", "query", "inspect", "verify", "export", "remove", "compact")
-
-
-def run(*arguments, cwd):
-    done = run_command(*arguments, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

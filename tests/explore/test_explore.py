@@ -3,12 +3,12 @@
 import base64
 import json
 import re
-import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from browsers import open_browser
 from PIL import Image
 
 from drlhash_jax import bundles, explore
@@ -67,20 +67,7 @@ def test_loads_no_jax():
 
 @pytest.mark.slow
 def test_search_in_the_browser(place):
-    browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver_path = shutil.which("chromedriver")
-    if not browser_path or not driver_path:
-        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser_path
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver_path))
-    try:
+    with open_browser(browser="ALL") as browser:
         browser.get((place / "page.html").as_uri())
         bundle = bundles.open_bundle(place / "x.drlh")
         codes = np.unpackbits(bundle.codes, axis=1, count=NUM_BITS)
@@ -102,5 +89,3 @@ def test_search_in_the_browser(place):
             expected = [list(pair) for pair in zip(rows[0].tolist(), distances[0].tolist()) if pair[0] != row]
             assert shown == expected[:20]
         assert browser.title == "drlhash_jax: x.drlh" and browser.get_log("browser") == []
-    finally:
-        browser.quit()

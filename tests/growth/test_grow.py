@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run_command
+from commands import run_well as run
 from PIL import Image
 from small_models import FEATURES, PHOTOS, draw_inputs, save_model
 
@@ -32,12 +33,6 @@ def contents(folder):
     """Digest of every file of a folder."""
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def run(*arguments, cwd):
-    done = run_command(*arguments, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -1,33 +1,16 @@
 """The page in headless Chromium: narrow and wide, light and dark."""
 
-import shutil
-
 import pytest
+from browsers import open_browser
 
 pytestmark = pytest.mark.slow
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
 def driver():
-    """A browser that reaches nothing but files."""
-    if not BROWSER or not DRIVER:
-        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    # The sandbox needs what containers do not give, and /dev/shm is small there.
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # Named, so that selenium does not look for a driver on the network.
-    browser = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield browser
-    browser.quit()
+    """A browser that says what it fetches."""
+    with open_browser(browser="ALL", performance="ALL") as browser:
+        yield browser
 
 
 MEASURE = """
