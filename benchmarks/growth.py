@@ -3,6 +3,8 @@
     python -m benchmarks.growth --bits=12,24,32,48 --seeds=0,1,2
     python -m benchmarks.growth --steps=4,2,2,2 --bits=32
     python -m benchmarks.growth --first=erh --bits=32
+    python -m benchmarks.growth --bits=16 --longer=32
+    python -m benchmarks.growth --bits=32 --changes=4
 
 CIFAR-10 embeddings, protocol C-54: 5,000 labelled rows are the database, 1,000 queries. Some classes come first, others
 later. Seconds are given with compilation, each from empty caches, and without; those of the processor beside those of
@@ -24,6 +26,7 @@ from benchmarks.timing import describe_machine
 from drlhash_jax import data, retrieval, serving
 from drlhash_jax.config import load, plain_config
 from drlhash_jax.encoders import fit_input_spec
+from drlhash_jax.growth.codes import move_codes
 from drlhash_jax.growth.grow import learn
 from drlhash_jax.growth.known import MOST_LEARNT, Known, draw
 from drlhash_jax.runs import ModelRecord, write_model
@@ -135,12 +138,19 @@ def run(args: argparse.Namespace, rows: Rows, queries: Rows, bits: int, seed: in
     for old, new in zip(steps, steps[1:]):
         served, added, asked = served_of(record), rows.of(old, new), queries.of(0, new)
         known, nobody = known_of(stored, codes), np.zeros(len(added.labels), bool)
-        given = served, known, added.inputs, hot(added.labels), nobody
+        length = args.longer or bits
+        given = served, known, added.inputs, hot(added.labels), nobody, length, args.changes
         learnt, taken = timed(lambda given=given: learn(*given))
-        (again, again_codes), whole = timed(lambda until=new: train(args.first, bits, rows.of(0, until), seed))
+        (again, again_codes), whole = timed(
+            lambda until=new, length=length: train(args.first, length, rows.of(0, until), seed)
+        )
         labels = np.concatenate([stored.labels, added.labels])
         alone = np.concatenate([codes, served.encode(added.inputs, role="database")])
-        grown = np.concatenate([codes, learnt.codes])
+        stayed = np.unpackbits(
+            move_codes(np.packbits(codes, axis=1), known.codes, learnt.codes.old), axis=1, count=length
+        )
+        changed = (stayed[:, : codes.shape[1]] != codes).sum(axis=1)
+        grown = np.concatenate([stayed, learnt.codes.new])
         by = lambda model, searched, labels=labels, asked=asked, old=old: scores(
             asked, model.encode(asked.inputs, role="query"), searched, labels, old
         )
@@ -149,6 +159,8 @@ def run(args: argparse.Namespace, rows: Rows, queries: Rows, bits: int, seed: in
             f"{args.first}, {bits} bits, seed {seed}, {old} + {new - old} classes: mAP of all, old and new queries (of"
         )
         print("  training again), seconds: clock, processor; without compilation: clock, processor")
+        if args.changes or length > codes.shape[1]:
+            print(f"  {length} bits then; of an old code {changed.mean():.2f} bits changed, at most {changed.max()}")
         show("old network", by(served, alone), reference, None, whole)
         show("grow", by(served_of(learnt.record), grown), reference, taken, whole)
         show("train again", reference, reference, whole, whole)
@@ -162,6 +174,8 @@ def main() -> None:
     parser.add_argument("--seeds", default="0", help="of splits and trainings, with commas")
     parser.add_argument("--steps", default="7,3", help="classes that come first, and with every growth")
     parser.add_argument("--first", default="dihn", help="method of the first model, and of training again")
+    parser.add_argument("--longer", type=int, default=0, help="length of codes after growing; 0 for the same")
+    parser.add_argument("--changes", type=int, default=0, help="bits of an old code that may change")
     parser.add_argument("--rows", type=int, default=5_000, help="labelled rows that are used")
     parser.add_argument("--held_out", action="store_true", help="labelled rows in place of the queries")
     args = parser.parse_args()

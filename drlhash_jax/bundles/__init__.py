@@ -4,7 +4,7 @@ NumPy and the standard library alone, so that commands which need no model start
 """
 
 from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code, prefix_doubt
-from drlhash_jax.bundles.bundle import Bundle, open_bundle
+from drlhash_jax.bundles.bundle import Bundle, cut_codes, open_bundle
 from drlhash_jax.bundles.dedup import find_groups
 from drlhash_jax.bundles.export import FORMATS, export_bundle
 from drlhash_jax.bundles.facts import bundle_facts, count_codes, repeats_notice
@@ -29,6 +29,7 @@ __all__ = [
     "compact_bundle",
     "count_codes",
     "create_bundle",
+    "cut_codes",
     "export_bundle",
     "find_faults",
     "find_groups",

@@ -38,7 +38,7 @@ def check_padding(packed: np.ndarray, num_bits: int, where: object) -> None:
         raise UserError(f"{where}: row {int(np.argmax(wrong != 0))} has ones beyond bit {num_bits}; it is damaged")
 
 
-def _prefix(packed: np.ndarray, bits: int) -> np.ndarray:
+def cut_codes(packed: np.ndarray, bits: int) -> np.ndarray:
     """The first bits of packed codes uint8 ``[N, B]``: ``[N, ceil(bits / 8)]``, zero at the end."""
     cut = packed[:, : -(-bits // 8)].copy()
     if bits % 8:
@@ -147,7 +147,7 @@ class Bundle(NamedTuple):
             return queries, self.codes
         if not 1 <= bits <= self.num_bits:
             raise UserError(f"bits={bits}: codes of {self.path} have prefixes of 1 to {self.num_bits} bits")
-        return _prefix(queries, bits), _prefix(self.codes, bits)
+        return cut_codes(queries, bits), cut_codes(self.codes, bits)
 
     def search(self, codes: np.ndarray, k: int = 10, bits: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows.

@@ -4,7 +4,7 @@ r"""``grow``: a finished database grows by new labelled rows; old rows keep thei
         --out=grown
     python -m drlhash_jax.main grow --model=runs/photos --bundle=photos.drlh --images=FOLDER --out=grown
 
-New rows may be of new classes and of old ones. The directory gets a model and ``codes.drlh``, the old rows and then the
+New rows may be of new classes and of old ones; ``--bits`` and ``--max_changed_bits`` let old codes grow longer or change a little. The directory gets a model and ``codes.drlh``, the old rows and then the
 new ones; the old model and bundle stay as they are. What is written can grow in the same way.
 """
 
@@ -33,6 +33,12 @@ _OLD = flags.DEFINE_string(
     "old", None, "Rows that the model was fitted on, as new ones; by default those that its run recorded."
 )
 _OLD_LABELS = flags.DEFINE_string("old_labels", None, "Labels of --old, where that is a file.")
+_BITS = flags.DEFINE_integer(
+    "bits", None, "Length of all codes afterwards, more than now: old rows keep their bits and get further ones."
+)
+_CHANGED = flags.DEFINE_integer(
+    "max_changed_bits", 0, "So many bits of each old code may change, where that makes the codes fit better together."
+)
 _OUT = flags.DEFINE_string("out", None, "Directory of the new model and the new bundle; must not exist.")
 
 
@@ -56,8 +62,12 @@ def _print_grown(grown: "Grown") -> None:
     count = len(grown.new_classes)
     added = f"{count} new class{'es' if count > 1 else ''} ({names})" if count else "no new class"
     old, new = grown.learnt_from
+    before, now = grown.bits
+    longer = f", {now - before} bits added to {before}" if now > before else ""
+    most, mean = grown.changed
+    state = f"at most {most} bits of a code changed, {mean:.2f} in the mean" if most else "codes unchanged"
     print(
-        f"{grown.old_rows} old rows of {grown.old_classes} classes, codes unchanged: SHA-256 {grown.digest}",
+        f"{grown.old_rows} old rows of {grown.old_classes} classes{longer}, {state}: SHA-256 {grown.digest}",
         f"{grown.new_rows} new rows, {added}",
         f"learnt in {grown.seconds:.1f} s from {old} old rows and {new} new ones",
         sep="\n",
@@ -76,7 +86,8 @@ def run() -> None:
 
     inputs = _IMAGES.value or _EMBEDDINGS.value
     places = _MODEL.value, _BUNDLE.value, inputs, _LABELS.value or "", _OUT.value
-    grown = growth.grow(growth.Request(*places, _IDS.value, _OLD.value, _OLD_LABELS.value))
+    options = _IDS.value, _OLD.value, _OLD_LABELS.value, _BITS.value, _CHANGED.value
+    grown = growth.grow(growth.Request(*places, *options))
     for each in grown.skipped[:5]:
         print(f"left out: {each.path}: {each.reason}", file=sys.stderr)
     _print_grown(grown)

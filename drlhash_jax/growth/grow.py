@@ -1,4 +1,4 @@
-"""A finished database grows: old rows keep their codes bit for bit, and one network finds old rows and new ones."""
+"""A finished database grows: old rows keep their codes, bit for bit unless asked, and one network finds all rows."""
 
 import contextlib
 import hashlib
@@ -18,7 +18,7 @@ from drlhash_jax.config import RunConfig, load, merged
 from drlhash_jax.encoders import make_encoder, prepare_inputs
 from drlhash_jax.errors import UserError
 from drlhash_jax.files import write_error
-from drlhash_jax.growth.codes import learn_codes
+from drlhash_jax.growth.codes import Codes, learn_codes, move_codes
 from drlhash_jax.growth.known import (
     HELD_OUT,
     MOST_LEARNT,
@@ -54,6 +54,8 @@ class Request(NamedTuple):
       ids: file of the new rows' ids; None for numbers or the names of files.
       old: rows that the model was fitted on, as `inputs`; None for what is recorded beside the model.
       old_labels: their labels.
+      bits: length of all codes afterwards; None for the length that they have.
+      max_changed_bits: of each old code.
     """
 
     model: str
@@ -64,6 +66,8 @@ class Request(NamedTuple):
     ids: str | None = None
     old: str | None = None
     old_labels: str | None = None
+    bits: int | None = None
+    max_changed_bits: int = 0
 
 
 class Score(NamedTuple):
@@ -89,7 +93,9 @@ class Grown(NamedTuple):
       new_rows: rows that were added.
       old_classes: classes of the old rows.
       new_classes: names of classes that no old row has.
-      digest: SHA-256 of the old rows' packed codes, in the old bundle and in the new one.
+      bits: of the old codes, and of all codes now.
+      changed: bits of an old code that changed: the most, and the mean.
+      digest: SHA-256 of the old rows' packed codes, in the old bundle and, where no bit changed, in the new one.
       learnt_from: old rows and new ones that the network learnt from.
       seconds: of learning codes and network, compilation included.
       scores: "all", "old classes", "new classes" -> Score, as far as there are held-out rows.
@@ -101,6 +107,8 @@ class Grown(NamedTuple):
     new_rows: int
     old_classes: int
     new_classes: tuple[str, ...]
+    bits: tuple[int, int]
+    changed: tuple[int, float]
     digest: str
     learnt_from: tuple[int, int]
     seconds: float
@@ -112,12 +120,12 @@ class Learnt(NamedTuple):
     """What growing computes.
 
     Attributes:
-      codes: uint8 ``[n, K]`` of all new rows.
+      codes: of the old rows that are known, and of all new ones.
       record: of the new model.
       seconds: that it took.
     """
 
-    codes: np.ndarray
+    codes: Codes
     record: ModelRecord
     seconds: float
 
@@ -134,7 +142,7 @@ def find_start(record: ModelRecord, encoder: nn.Module, bits: np.ndarray) -> Sta
     Args:
       record: the old model.
       encoder: with K outputs.
-      bits: int ``[K]``, the outputs of the old network that are in use.
+      bits: int ``[k]``, the outputs of the old network that are in use, at most K.
 
     Raises:
       UserError: the configured encoder does not read the model's inputs.
@@ -146,11 +154,13 @@ def find_start(record: ModelRecord, encoder: nn.Module, bits: np.ndarray) -> Sta
         )
     except (TypeError, ValueError, AssertionError) as error:
         raise UserError(f"the encoder of this model's configuration does not read its inputs: {error}") from error
+    more = encoder.num_outputs - len(bits)
+    widened = lambda values: np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, more)])
     under = record.params.get("encoder")
     stored = dict(under or record.params)
     if "head" in stored:
-        # A head of classes has no bits.
-        stored["head"] = {} if under else {name: value[..., bits] for name, value in stored["head"].items()}
+        # A head of classes has no bits. Bits that come with growing begin as zeros.
+        stored["head"] = {} if under else {name: widened(value[..., bits]) for name, value in stored["head"].items()}
     shapes = lambda layer: jax.tree.map(lambda leaf: tuple(leaf.shape), layer)
     layers = {name: stored[name] for name in drawn if name in stored and shapes(stored[name]) == shapes(drawn[name])}
     has_trunk = set(layers) >= set(drawn) - {"head"} and set(drawn) > {"head"}
@@ -176,7 +186,15 @@ def _grown_config(record: ModelRecord, num_bits: int, has_trunk: bool, num_rows:
     return merged(record.config, changes | {"last_stage": "encoder", "training": training})
 
 
-def learn(served: ServedModel, known: Known, inputs: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> Learnt:
+def learn(
+    served: ServedModel,
+    known: Known,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    held_out: np.ndarray,
+    num_bits: int | None = None,
+    changes: int = 0,
+) -> Learnt:
     """Codes of new rows, and the network.
 
     Args:
@@ -185,9 +203,11 @@ def learn(served: ServedModel, known: Known, inputs: np.ndarray, labels: np.ndar
       inputs: ``[n, ...]`` of the new rows.
       labels: multi-hot ``[n, C]`` of these.
       held_out: bool ``[n]``, rows that the network must not learn from.
+      num_bits: length of codes, that of the old ones or more; None for that.
+      changes: how many bits of an old code may change.
     """
     started = time.perf_counter()
-    record, num_bits = read_model(served.folder), served.num_bits
+    record, num_bits = read_model(served.folder), num_bits or served.num_bits
     outputs = np.tanh(real_codes(served.model, inputs, served.bits, served.selector, role="database"))
     # What is measured on rows must not depend on their inputs; their labels say what code they get.
     outputs[held_out] = 0.0
@@ -197,11 +217,11 @@ def learn(served: ServedModel, known: Known, inputs: np.ndarray, labels: np.ndar
     kept = ~held_out
     grown_config = _grown_config(record, num_bits, start.has_trunk, len(known.codes) + int(kept.sum()))
     config = load(grown_config)
-    codes = learn_codes(known.codes, known.labels, labels, outputs, config.method.gamma)
-    old, new = (known.inputs, known.labels, known.codes), (inputs[kept], labels[kept], codes[kept])
+    codes = learn_codes(known.codes, known.labels, labels, outputs, config.method.gamma, num_bits, changes)
+    old, new = (known.inputs, known.labels, codes.old), (inputs[kept], labels[kept], codes.new[kept])
     joined = (np.concatenate(pair) for pair in zip(old, new, strict=True))
     facts = Sample(*joined), record.input_spec, config.training, config.method
-    params = train_network(jax.random.key(config.run.seed), _encoder_of(config, num_bits), start, *facts)
+    params = train_network(config.run.seed, _encoder_of(config, num_bits), start, *facts)
     grown = record._replace(
         config=grown_config,
         method_name="dihn",
@@ -249,20 +269,23 @@ def _measure(
     old: ServedModel,
     new: ServedModel,
     known: Known,
-    rows: tuple[np.ndarray, np.ndarray, np.ndarray],
+    codes: Codes,
+    brought: tuple[np.ndarray, np.ndarray],
     held_out: np.ndarray,
     num_old: int,
 ) -> tuple[dict[str, Score], Known]:
     """Scores of held-out rows, and what the next growth needs.
 
-    `rows` are inputs, labels and codes of the new rows; `num_old` classes are old ones.
+    `brought` are inputs and labels of the new rows; `num_old` classes are old ones.
     """
-    inputs, labels, codes = rows
+    inputs, labels = brought
+    moved = np.packbits(known.searched_codes, axis=1)
+    moved = np.unpackbits(move_codes(moved, known.codes, codes.old), axis=1, count=codes.new.shape[1])
     kept = np.flatnonzero(~held_out)
     searched = _Searched(
         np.concatenate([known.searched_labels, labels[kept]]),
         np.concatenate([known.searched_codes, old.encode(inputs[kept], role="database")]),
-        np.concatenate([known.searched_codes, codes[kept]]),
+        np.concatenate([moved, codes.new[kept]]),
     )
     queries = np.concatenate([known.query_inputs, inputs[held_out]])
     query_labels = np.concatenate([known.query_labels, labels[held_out]])
@@ -271,10 +294,8 @@ def _measure(
     score = lambda group: _score(old, new, (queries[group], query_labels[group]), searched)
     scores = {name: score(group) for name, group in groups.items()}
     rng = np.random.default_rng(0)
-    both = [
-        np.concatenate(pair)
-        for pair in zip((known.inputs, known.labels, known.codes), (row[kept] for row in rows), strict=True)
-    ]
+    pairs = (known.inputs, inputs[kept]), (known.labels, labels[kept]), (codes.old, codes.new[kept])
+    both = [np.concatenate(pair) for pair in pairs]
     learnt = draw(rng, np.arange(len(both[0])), MOST_LEARNT)
     query = draw(rng, np.arange(len(queries)), MOST_QUERIES)
     among = draw(rng, np.arange(len(searched.after)), MOST_SEARCHED)
@@ -293,6 +314,13 @@ def _measure(
 def _check_request(request: Request) -> None:
     if os.path.lexists(request.out):
         raise UserError(f"--out={request.out} is there already: give another name; nothing is overwritten")
+
+
+def _check_bits(request: Request, num_bits: int) -> None:
+    if request.bits and request.bits < num_bits:
+        raise UserError(f"--bits={request.bits}: the codes have {num_bits} bits, and can only become longer")
+    if not 0 <= request.max_changed_bits <= num_bits:
+        raise UserError(f"--max_changed_bits={request.max_changed_bits}: give 0 to {num_bits}, the bits of a code")
 
 
 @contextlib.contextmanager
@@ -318,16 +346,27 @@ def codes_digest(packed: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(packed).tobytes()).hexdigest()
 
 
+def changed_bits(before: np.ndarray, after: np.ndarray, num_bits: int) -> np.ndarray:
+    """How many of the first bits differ: int ``[N]``, of packed codes of that length and of it or a larger one."""
+    return np.bitwise_count(before ^ bundles.cut_codes(after, num_bits)).sum(axis=1)
+
+
 def _write_bundle(
-    path: Path, old: bundles.Bundle, served: ServedModel, codes: np.ndarray, ids: list[str], skipped
+    path: Path,
+    old: bundles.Bundle,
+    old_codes: np.ndarray,
+    served: ServedModel,
+    codes: np.ndarray,
+    ids: list[str],
+    skipped,
 ) -> None:
-    """The old rows as they are, then new ones with codes uint8 ``[n, K]``.
+    """The old rows with packed codes, then new ones with codes uint8 ``[n, K]``.
 
     Logits are left out, since those of two networks cannot be compared.
     """
-    bundles.create_bundle(path, old.num_bits, old.manifest.role, served.facts())
-    if len(old.codes):
-        bundles.append_rows(path, np.ascontiguousarray(old.codes), old.ids())
+    bundles.create_bundle(path, served.num_bits, old.manifest.role, served.facts())
+    if len(old_codes):
+        bundles.append_rows(path, old_codes, old.ids())
     bundles.append_rows(path, np.packbits(codes, axis=1), ids, [each._asdict() for each in skipped])
 
 
@@ -347,6 +386,7 @@ def grow(request: Request) -> Grown:
     bundle = bundles.open_bundle(request.bundle)
     bundles.check_bundle(request.bundle)
     served = open_model_of(bundle, request.model)
+    _check_bits(request, served.num_bits)
     if bundle.manifest.role == "query":
         raise UserError(f"{bundle.path} holds codes of queries: give the bundle that is searched in")
     known = find_known(served, request.old, request.old_labels, lambda inputs: served.encode(inputs, role="database"))
@@ -355,25 +395,31 @@ def grow(request: Request) -> Grown:
     flag = f"--labels={request.labels}" if request.labels else f"--images={request.inputs}"
     new = join_labels(Labels(known.labels, known.classes, known.single), brought.labels, brought.classes, flag)
     wide, held_out = known.widened(new.classes), _hold_out(len(ids))
-    learnt = learn(served, wide, brought.inputs, new.rows, held_out)
+    num_bits, changes = request.bits or served.num_bits, request.max_changed_bits
+    learnt = learn(served, wide, brought.inputs, new.rows, held_out, num_bits, changes)
+    old_codes = np.ascontiguousarray(bundle.codes)
+    if num_bits > served.num_bits or changes:
+        old_codes = move_codes(old_codes, known.codes, learnt.codes.old)
     out = Path(request.out)
     with _whole_folder(out) as folder:
         write_model(folder / MODEL, learnt.record)
         grown = load_served(folder)
-        _write_bundle(folder / BUNDLE, bundle, grown, learnt.codes, ids, brought.skipped)
+        _write_bundle(folder / BUNDLE, bundle, old_codes, grown, learnt.codes.new, ids, brought.skipped)
         digest = codes_digest(bundle.codes)
         written = bundles.open_bundle(folder / BUNDLE).codes[: len(bundle.codes)]
-        if codes_digest(written) != digest:
+        changed = changed_bits(bundle.codes, written, served.num_bits)
+        if changed.max(initial=0) > changes:
             raise UserError(f"{out}: the codes of old rows were not written as they are; nothing is kept")
-        scores, kept = _measure(
-            served, grown, wide, (brought.inputs, new.rows, learnt.codes), held_out, len(known.classes)
-        )
+        rows = brought.inputs, new.rows
+        scores, kept = _measure(served, grown, wide, learnt.codes, rows, held_out, len(known.classes))
         write_known(folder, kept, {"grown_from": served.sha256, "old_codes": digest, "seconds": learnt.seconds})
     facts = {
         "old_rows": len(bundle.codes),
         "new_rows": len(ids),
         "old_classes": len(known.classes),
         "new_classes": new.classes[len(known.classes) :],
+        "bits": (served.num_bits, num_bits),
+        "changed": (int(changed.max(initial=0)), float(changed.mean()) if len(changed) else 0.0),
         "learnt_from": (len(known.codes), int((~held_out).sum())),
     }
     return Grown(out, **facts, digest=digest, seconds=learnt.seconds, scores=scores, skipped=brought.skipped)

@@ -16,6 +16,7 @@ from small_models import FEATURES, PHOTOS, draw_inputs, save_model
 from drlhash_jax import bundles, growth, serving
 from drlhash_jax.data import ImageSpec
 from drlhash_jax.errors import UserError
+from drlhash_jax.growth.codes import Codes
 
 # The package has a function of this name.
 grow_module = importlib.import_module("drlhash_jax.growth.grow")
@@ -98,7 +99,31 @@ def test_what_has_grown_grows_again(place, tmp_path):
     assert json.loads((tmp_path / "again/growth.json").read_text())["classes"] == ["0", "1", "2", "3", "5", "4"]
 
 
+def test_old_codes_become_longer_and_change_a_little(place, tmp_path):
+    """Old bits stay where they are asked to, all rows get further ones, and no code changes more than it may."""
+    old = bundles.open_bundle(place / "x.drlh").codes
+    for number, (flags, words, most) in enumerate(
+        (
+            (("--bits=17",), "3 classes, 5 bits added to 12, codes unchanged: SHA-256", 0),
+            (("--bits=12", "--max_changed_bits=2"), "3 classes, at most 2 bits of a code changed, ", 2),
+        )
+    ):
+        printed = run(*GROW[:-1], f"--out={tmp_path / str(number)}", *flags, cwd=place)
+        assert printed.startswith("200 old rows of " + words)
+        grown = bundles.open_bundle(tmp_path / str(number) / "codes.drlh")
+        before, after = (np.unpackbits(codes[:200], axis=1, count=12) for codes in (old, grown.codes))
+        assert (before != after).sum(axis=1).max() == most
+        scores = [float(each) for each in printed.splitlines()[4][13:].split()[:2]]
+        assert scores[1] > scores[0]
+    assert not bundles.find_faults(tmp_path / "0/codes.drlh")
+    # Further bits are none at random: rows of one code have one code.
+    longer = bundles.open_bundle(tmp_path / "0/codes.drlh").codes[:200]
+    assert len(np.unique(longer, axis=0)) == len(np.unique(old, axis=0))
+
+
 MISTAKES = {
+    "fewer bits": ((*GROW, "--bits=8"), "--bits=8: the codes have 12 bits, and can only become longer"),
+    "many changes": ((*GROW, "--max_changed_bits=13"), "--max_changed_bits=13: give 0 to 12, the bits of a code"),
     "something there": ((*GROW[:-1], "--out=x.drlh"), "--out=x.drlh is there already"),
     "codes of another model": ((*GROW, "--bundle=other.drlh"), "--model=run is not the model of other.drlh"),
     "another width": (
@@ -144,8 +169,9 @@ def test_a_growth_that_ends_early_leaves_nothing(place, tmp_path, monkeypatch):
     shutil.copytree(place, tmp_path / "place")
     monkeypatch.chdir(tmp_path / "place")
     before = contents(".")
-    learnt = grow_module.Learnt(np.zeros((120, 12), np.uint8), grow_module.read_model(Path("run/model")), 0.0)
-    monkeypatch.setattr(grow_module, "learn", lambda *given: learnt)
+    record, codes = grow_module.read_model(Path("run/model")), np.zeros((120, 12), np.uint8)
+    learn = lambda served, known, *given: grow_module.Learnt(Codes(known.codes, codes), record, 0.0)
+    monkeypatch.setattr(grow_module, "learn", learn)
 
     def end(folder, *given):
         assert (folder / "codes.drlh/manifest.json").is_file()

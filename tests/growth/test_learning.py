@@ -11,7 +11,7 @@ from small_models import FEATURES, IMAGES, PHOTOS, save_model
 from drlhash_jax.config import load
 from drlhash_jax.encoders import make_encoder
 from drlhash_jax.errors import UserError
-from drlhash_jax.growth.codes import class_ratio, learn_codes
+from drlhash_jax.growth.codes import Problem, class_ratio, descend, learn_codes, move_codes
 from drlhash_jax.growth.grow import find_start
 from drlhash_jax.growth.labels import Labels, join_labels, number_labels
 from drlhash_jax.growth.network import incremental_loss, trunk, wanted_of
@@ -45,7 +45,7 @@ def test_no_bit_of_a_new_code_can_be_bettered(seed):
     labels, codes = drawn_rows(30, 5, seed)
     old, outputs = np.arange(30) < 20, rng.uniform(-1, 1, (10, 5))
     kept = codes[old].copy()
-    new = learn_codes(codes[old], labels[old], labels[~old], outputs, 3.0)
+    new = learn_codes(codes[old], labels[old], labels[~old], outputs, 3.0).new
     np.testing.assert_array_equal(codes[old], kept)
     soft, signs = soft_similarity(labels), 2.0 * np.concatenate([codes[old], new]) - 1.0
 
@@ -67,9 +67,48 @@ def test_no_bit_of_a_new_code_can_be_bettered(seed):
 def test_a_class_gets_a_code_far_from_the_others():
     codes = np.array(list(itertools.product((0, 1), repeat=4)), np.uint8)[[0, 3]].repeat(5, axis=0)
     labels = np.eye(3, dtype=np.uint8)
-    new = learn_codes(codes, labels[[0, 1]].repeat(5, axis=0), labels[[2, 2]], np.zeros((2, 4)), 0.0)
+    new = learn_codes(codes, labels[[0, 1]].repeat(5, axis=0), labels[[2, 2]], np.zeros((2, 4)), 0.0).new
     np.testing.assert_array_equal(new[0], new[1])
     assert (new[0] != codes).sum(axis=1).min() >= 2
+
+
+def written_out(codes, counts, soft, num_bits):
+    """Sum of (b_i . b_j - K S_ij)^2 over all pairs of rows of two groups, in loops."""
+    total = 0.0
+    for (g, own), (h, other) in itertools.product(enumerate(counts), repeat=2):
+        for (s, count), (t, times) in itertools.product(enumerate(own), enumerate(other)):
+            total += (g != h) * count * times * (codes[g] @ codes[h] - num_bits * soft[s, t]) ** 2
+    return total
+
+
+@pytest.mark.parametrize("changes", (0, 1, 3))
+def test_groups_change_no_more_than_they_may(changes):
+    """The objective never rises, and no single change that is allowed lowers it further."""
+    rng = np.random.default_rng(changes)
+    counts, kept = rng.integers(0, 4, (6, 3)).astype(float) + 0.5, np.sign(rng.normal(size=(6, 5)))
+    kept[:, 4], kept[5] = 0, 0
+    soft = np.where(np.eye(3) > 0, 1.0, -0.5)
+    problem = Problem(soft, counts, np.zeros((6, 5)), kept, np.full(6, changes))
+    codes = descend(problem, np.zeros((3, 5)), np.zeros((5, 5)))
+    assert set(codes.ravel()) == {-1, 1}
+    assert ((kept * codes < 0).sum(axis=1) <= changes).all()
+    least = written_out(codes, counts, soft, 5)
+    for group, bit in itertools.product(range(6), range(5)):
+        flipped = codes.copy()
+        flipped[group, bit] *= -1
+        if ((kept * flipped < 0).sum(axis=1) <= changes).all():
+            assert least <= written_out(flipped, counts, soft, 5) + 1e-6
+    if not changes:
+        begun = np.where(kept == 0, codes, kept)
+        np.testing.assert_array_equal(codes, begun)
+
+
+def test_rows_without_labels_move_as_the_nearest_known_code():
+    before = np.array([[0, 0, 0, 0], [1, 1, 1, 1]], np.uint8)
+    after = np.array([[0, 1, 0, 0, 1, 0], [1, 1, 1, 1, 0, 1]], np.uint8)
+    rows = np.array([[0, 0, 0, 0], [1, 1, 0, 1], [0, 1, 0, 0]], np.uint8)
+    moved = np.unpackbits(move_codes(np.packbits(rows, axis=1), before, after), axis=1, count=6)
+    np.testing.assert_array_equal(moved, [[0, 1, 0, 0, 1, 0], [1, 1, 0, 1, 0, 1], [0, 0, 0, 0, 1, 0]])
 
 
 def test_the_loss_is_that_of_dihn():
