@@ -4,8 +4,9 @@ r"""``grow``: a finished database grows by new labelled rows; old rows keep thei
         --out=grown
     python -m drlhash_jax.main grow --model=runs/photos --bundle=photos.drlh --images=FOLDER --out=grown
 
-New rows may be of new classes and of old ones; ``--bits`` and ``--max_changed_bits`` let old codes grow longer or change a little. The directory gets a model and ``codes.drlh``, the old rows and then the
-new ones; the old model and bundle stay as they are. What is written can grow in the same way.
+New rows may be of new classes and of old ones. The directory gets a model and ``codes.drlh``, the old rows and then the
+new ones; the old model and bundle stay as they are. What is written can grow in the same way. ``--bits`` lets old codes
+become longer, ``--max_changed_bits`` lets them change a little.
 """
 
 import shlex

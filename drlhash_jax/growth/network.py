@@ -11,8 +11,8 @@ Chosen on held-out training rows of CIFAR-10 embeddings (7 + 3 classes, one spli
 six epochs of the head give .756 and .814 at 12 bits, .791 and .845 at 32, where training again gives .765 and .808,
 .800 and .840. A rate of 2e-3 gives .762 and .825 at 12 bits. New codes that follow the old network's outputs in place
 of the old codes (`codes.py`) make new classes collide with old ones: .717 and .631 at 12 bits, with the whole network
-trained. L-BFGS on all rows of the sample was slower at every quality: .743 at 12 bits after 80 evaluations, ten times as
-long.
+trained. L-BFGS on all rows of the sample was slower at every quality: .743 at 12 bits after 80 evaluations, which took
+ten times as long.
 """
 
 import functools
