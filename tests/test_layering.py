@@ -34,6 +34,7 @@ ALLOWED = {
     "explore": {"errors", "files", "bundles", "pages", "data"},
     "evaluation": {"errors", "files", "terminal", "parallel", "codes", "retrieval", "data", "runs"},
     "robustness": {"errors", "codes", "data", "runs"},
+    "copies": {"errors", "bundles", "data", "serving", "robustness"},
     "pipeline": {
         *("files", "types", "terminal", "parallel", "codes", "encoders", "training", "methods", "bit_selection"),
         *("data", "weights", "config", "runs", "evaluation"),
@@ -58,7 +59,7 @@ ALLOWED = {
     },
     "commands": {
         *("errors", "settings", "terminal", "bundles", "bit_selection", "serving", "evaluation", "pipeline", "fitting"),
-        *("growth", "explore", "report", "comparison", "ablation"),
+        *("copies", "growth", "explore", "report", "comparison", "ablation"),
     },
     "main": {"commands"},
 }

@@ -5,7 +5,7 @@ NumPy and the standard library alone, so that commands which need no model start
 
 from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code, prefix_doubt
 from drlhash_jax.bundles.bundle import Bundle, cut_codes, open_bundle
-from drlhash_jax.bundles.dedup import find_groups
+from drlhash_jax.bundles.dedup import count_pairs, find_groups, group_codes
 from drlhash_jax.bundles.export import FORMATS, export_bundle
 from drlhash_jax.bundles.facts import bundle_facts, count_codes, repeats_notice
 from drlhash_jax.bundles.hamming import search, within
@@ -28,6 +28,7 @@ __all__ = [
     "check_bundle",
     "compact_bundle",
     "count_codes",
+    "count_pairs",
     "create_bundle",
     "cut_codes",
     "export_bundle",
@@ -35,6 +36,7 @@ __all__ = [
     "find_groups",
     "find_seal_faults",
     "find_shards",
+    "group_codes",
     "id_problem",
     "join_shards",
     "make_key",

@@ -35,14 +35,32 @@ def _near(codes: np.ndarray, radius: int) -> Iterator[np.ndarray]:
             yield found.rows
 
 
-def find_groups(bundle: Bundle, radius: int) -> list[np.ndarray]:
+def count_pairs(codes: np.ndarray, radius: int) -> np.ndarray:
+    """Pairs of rows by their distance, as far as a radius: int64 ``[radius + 1]``.
+
+    Args:
+      codes: packed uint8 ``[N, B]``.
+      radius: at least 0.
+    """
+    codes = np.ascontiguousarray(codes)
+    _, first, sizes = np.unique(code_keys(codes), return_index=True, return_counts=True)
+    distinct, counts = codes[first], np.zeros(radius + 1)
+    for start in range(0, len(distinct), _BLOCK_ROWS):
+        for row, found in enumerate(within(distinct[start : start + _BLOCK_ROWS], distinct, radius), start):
+            counts += np.bincount(found.distances, sizes[row] * sizes[found.rows], minlength=radius + 1)
+    # Every pair was met twice, and every row with itself.
+    counts[0] -= len(codes)
+    return (counts / 2).astype(np.int64)
+
+
+def group_codes(codes: np.ndarray, radius: int) -> list[np.ndarray]:
     """Groups of two rows or more, in which a chain of steps within a radius leads from every row to every other.
 
     Two rows of a group may be further apart than the radius. Every code is compared with every other, each distinct one
     once.
 
     Args:
-      bundle: Bundle of N rows.
+      codes: packed uint8 ``[N, B]``.
       radius: at least 0; 0 is for equal codes.
 
     Returns:
@@ -51,7 +69,7 @@ def find_groups(bundle: Bundle, radius: int) -> list[np.ndarray]:
     Raises:
       UserError: a negative radius.
     """
-    codes = np.ascontiguousarray(bundle.codes)
+    codes = np.ascontiguousarray(codes)
     _, first, numbers = np.unique(code_keys(codes), return_index=True, return_inverse=True)
     # Distinct codes by their first row, so that the first member of a group is its first row's code.
     place = np.argsort(np.argsort(first))
@@ -59,3 +77,8 @@ def find_groups(bundle: Bundle, radius: int) -> list[np.ndarray]:
     order = np.argsort(groups, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
     return [part for part in parts if len(part) > 1]
+
+
+def find_groups(bundle: Bundle, radius: int) -> list[np.ndarray]:
+    """`group_codes` of a bundle's rows."""
+    return group_codes(bundle.codes, radius)

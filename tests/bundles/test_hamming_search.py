@@ -81,6 +81,12 @@ def test_first_bits_alone(bits, engine, tmp_path):
     np.testing.assert_array_equal(found[1], rows)
     for number, near in enumerate(bundle.within(query, 1, bits)):
         np.testing.assert_array_equal(near.rows, rows[number][distances[number] <= 1])
+    distances, rows = sorted_rows(stored[33:34, :bits], stored[:, :bits])
+    near, others = rows[0][distances[0] <= 1], rows[0] != 33
+    names = [bundle.id_of(row) for row in near]
+    assert bundles.ask(bundle, ["code"], stored[33:34], None, 1, bits)[0].ids == names
+    assert bundles.ask_by_id(bundle, "1/3", None, 1, bits).ids == [name for name in names if name != "1/3"]
+    assert bundles.ask_by_id(bundle, "1/3", 4, bits=bits).distances == distances[0][others][:4].tolist()
 
 
 def test_who_doubts_a_prefix(tmp_path):
