@@ -40,6 +40,7 @@ setup(
         "rich>=13.0",
         "safetensors>=0.5",
         "scikit-learn>=1.5",
+        "scipy>=1.11",
         "tensorflow-datasets>=4.9.9",
     ],
     entry_points={"console_scripts": ["drlhash=drlhash_jax.main:run"]},
