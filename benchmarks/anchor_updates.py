@@ -27,7 +27,7 @@ from drlhash_jax.methods import Method
 from drlhash_jax.training import Start, State, encode_codes, fit, place_rows
 
 CONFIG = Path(__file__).parents[1] / "configs" / "cifar10_features.py"
-NUM_BITS, NUM_CLASSES, NUM_VALUES, ROUNDS = 32, 100, 512, 3
+NUM_BITS, NUM_CLASSES, NUM_VALUES, ROUNDS = 32, 100, 512, 7
 
 
 def make(**settings: object) -> Method:

@@ -74,17 +74,19 @@ each of m strata of the rows in k-means order, drawn in every round, was no bett
 are often badly labelled: weighing them up does harm, weighing them down is worth three to four points at 30 % and
 nothing with right labels, whence the default of 0.
 
-Cost: 10,000, 30,000 and 100,000 rows, 100 classes, 32 bits (`benchmarks/anchor_updates.py`): drawing anchors took .006,
-.014 and .045 seconds of the processor, W and B .11, .07 and .24, with ``balance="exact"`` .20, .53 and 2.1.
+Cost with 10,000, 30,000 and 100,000 rows, 100 classes and 32 bits (`benchmarks/anchor_updates.py`): drawing anchors
+took .007, .015 and .045 seconds of the processor, W and B .10, .11 and .16, with ``balance="exact"`` .20, .46 and 2.1.
 """
 
 import dataclasses
 import functools
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from scipy.cluster import vq
 
 from drlhash_jax import parallel
 from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts, encoder_logits
@@ -179,19 +181,15 @@ def nearest_to_centres(key: Array, begin: Start, num_anchors: int) -> np.ndarray
     """
     if num_anchors >= len(begin.subset):
         return begin.subset
-    # A second to import, which other methods need not wait for.
-    from sklearn.cluster import MiniBatchKMeans
-    from sklearn.metrics import pairwise_distances_argmin
-
     rows = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(begin.subset)
-    rows = np.sort(rows[: _ROWS_PER_CENTRE * num_anchors])
+    rows = rows[: _ROWS_PER_CENTRE * num_anchors]
     inputs = np.concatenate([np.asarray(block) for block in flat_blocks(begin._replace(subset=rows))])
-    seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
-    # A fixed number of steps, so that no rounding of an error decides when to stop.
-    options = {"init": "random", "n_init": 1, "max_iter": _PASSES, "max_no_improvement": None, "compute_labels": False}
-    sizes = {"batch_size": max(1024, 2 * num_anchors), "init_size": len(rows)}
-    centres = MiniBatchKMeans(num_anchors, random_state=seed, **options, **sizes).fit(inputs).cluster_centers_
-    return rows[np.unique(pairwise_distances_argmin(centres, inputs))]
+    with warnings.catch_warnings():
+        # A centre that loses all rows to an equal one stays where it is.
+        warnings.simplefilter("ignore", UserWarning)
+        centres, _ = vq.kmeans2(inputs, inputs[:num_anchors], iter=_PASSES, minit="matrix")
+    nearest, _ = vq.vq(centres, inputs)
+    return np.unique(rows[nearest])
 
 
 def draw_anchors(key: Array, subset: Array, labels: Array, settings: DAGHSettings) -> Array:
@@ -359,15 +357,13 @@ def make(given: Ingredients) -> Method:
         draw_key = jax.random.fold_in(round_key(key, epoch, settings), 2)
         return jax.random.permutation(order_key, draw_anchors(draw_key, subset, labels, settings))
 
-    phase = gradient_phase(
-        given.encoder,
-        given.training,
-        loss,
-        init_extra=lambda key, begin: _begin(key, begin, num_bits),
-        update_extra=keep_anchors,
-        end_epoch=end_epoch,
-        choose_rows=choose_rows,
-        sample_rows=sample_rows,
-        finish=lambda state: {"params": state.params, "codes": (state.extra.codes > 0).astype(jnp.uint8)},
-    )
+    def init_extra(key: Array, begin: Start) -> Graph:
+        return _begin(key, begin, num_bits)
+
+    def finish(state: State) -> dict[str, Array]:
+        return {"params": state.params, "codes": (state.extra.codes > 0).astype(jnp.uint8)}
+
+    extra = {"init_extra": init_extra, "update_extra": keep_anchors, "end_epoch": end_epoch, "finish": finish}
+    rows = {"choose_rows": choose_rows, "sample_rows": sample_rows}
+    phase = gradient_phase(given.encoder, given.training, loss, **extra, **rows)
     return Method((phase,), encoder_logits(given.encoder))
