@@ -143,7 +143,9 @@ METHODS: dict[str, MethodSpec] = {
         accepts_unlabelled=True,
         keeps_codes=True,
     ),
-    "dagh": MethodSpec(dagh.make, "Chen et al., ICCV 2019: anchor graph", dagh.DAGHSettings, section="dagh"),
+    "dagh": MethodSpec(
+        dagh.make, "Chen et al., ICCV 2019: anchor graph", dagh.DAGHSettings, section="dagh", misfit=dagh.misfit
+    ),
     "dihn": MethodSpec(
         dihn.make,
         "Wu et al., CVPR 2019: incremental, codes that exist stay",

@@ -192,8 +192,9 @@ def _posterior_phase(given: Ingredients, num_classes: int, fold: int) -> Phase:
             held_out[left_out] = encode_logits(apply, params, begin.inputs[begin.subset[left_out]], begin.spec)
         return handed_on | {"held_out": held_out}
 
-    def choose_rows(subset: np.ndarray) -> np.ndarray:
-        return subset[folds_of(len(subset), settings.num_folds) != fold - 1] if fold else subset
+    def choose_rows(key: Array, begin: Start) -> np.ndarray:
+        rows = begin.subset
+        return rows[folds_of(len(rows), settings.num_folds) != fold - 1] if fold else rows
 
     phase = gradient_phase(
         encoder,

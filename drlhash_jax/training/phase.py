@@ -120,7 +120,8 @@ class Phase(NamedTuple):
         number of steps of the whole phase, where schedules end, and axis_name the devices' axis or None.
       metrics: names of the metrics that a step returns.
       end_epoch: (State, epoch, key, *, axis_name) -> State after the last step of an epoch; None for nothing.
-      choose_rows: (subset int ``[m]``) -> int ``[r]``, the rows that steps see, if not all to train on; NumPy's.
+      choose_rows: (key, Start) -> int ``[r]``, the rows that steps see, if not all to train on; NumPy's. The key is
+        that of `init`.
       sample_rows: (key, epoch, subset int32 ``[m]``, labels of all n rows as in `Start`) -> int32 ``[r]``, the rows of
         an epoch; r does not change. It does not see the state: rows that are read from a file are read ahead.
       finish: (State) -> nested dictionary of arrays that the next phase, and in the end the model, are made from. The
@@ -136,7 +137,7 @@ class Phase(NamedTuple):
     step: Callable[..., tuple[State, dict[str, Array]]] | None = None
     metrics: tuple[str, ...] = ("loss",)
     end_epoch: Callable[..., State] | None = None
-    choose_rows: Callable[[np.ndarray], np.ndarray] = lambda subset: subset
+    choose_rows: Callable[[Array, Start], np.ndarray] = lambda key, start: start.subset
     sample_rows: Callable[[Array, Array, Array, Array], Array] = shuffle_rows
     finish: Callable[[State], dict[str, Any]] = hand_on_params
     needs_inputs: bool = True

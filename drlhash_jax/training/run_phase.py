@@ -168,9 +168,10 @@ def run_phase(
     subset = np.arange(len(rows.labels), dtype=np.int32) if subset is None else np.asarray(subset, np.int32)
     num_shards = 1 if devices is None else devices.mesh.size
     facts = rows.labels, subset, rows.num_classes, rows.spec, before, rows.pretrained, num_shards, rows.frozen
-    state = phase.init(key, Start(rows.inputs, *facts))
+    start = Start(rows.inputs, *facts)
+    state = phase.init(key, start)
     if phase.num_epochs:
-        subset = phase.choose_rows(subset)
+        subset = phase.choose_rows(key, start)
         sizes = _find_sizes(phase, rows, subset)
         if not phase.batch_size and phase.needs_inputs and rows.streamed:
             raise ValueError(f"{phase.name} looks at all rows at once, and they do not fit on a device")

@@ -64,6 +64,21 @@ def test_no_bit_of_a_new_code_can_be_bettered(seed):
             assert objective(signs, rows) <= objective(flipped, rows) + 1e-6
 
 
+def test_no_round_raises_the_objective(monkeypatch):
+    """The objective of all pairs with a new row, each counted once, after ever more rounds."""
+    labels, codes = drawn_rows(60, 6, 5)
+    old, outputs = np.arange(60) < 20, np.random.default_rng(5).uniform(-1, 1, (40, 6))
+    soft, values = soft_similarity(labels), []
+    counted = np.triu(np.ones((60, 60)), 1) * ~old
+    for rounds in range(6):
+        monkeypatch.setattr("drlhash_jax.growth.codes._MOST_ROUNDS", rounds)
+        new = learn_codes(codes[old], labels[old], labels[~old], outputs, 3.0)
+        signs = 2.0 * np.concatenate([codes[old], new]) - 1.0
+        own = 3.0 * ((signs[~old] - outputs) ** 2).sum()
+        values.append((counted * (signs @ signs.T - 6 * soft) ** 2).sum() + own)
+    assert values[0] > values[1] and (np.diff(values) <= 1e-6).all()
+
+
 def test_a_class_gets_a_code_far_from_the_others():
     codes = np.array(list(itertools.product((0, 1), repeat=4)), np.uint8)[[0, 3]].repeat(5, axis=0)
     labels = np.eye(3, dtype=np.uint8)

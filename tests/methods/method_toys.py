@@ -23,7 +23,7 @@ _ERH = {"num_folds": 2, "num_steps": 60, "pair_steps": 30, "code_batch": 64, "dr
 CHANGES = {
     "drlhash": {"num_epochs": 60},
     "adsh": {"num_samples": 64},
-    "dagh": {"num_anchors": 128},
+    "dagh": {"num_anchors": 128, "focus": -2.0},
     "dihn": {"num_samples": 64},
     "hashgan": {"gan": False},
     "cnnh": {"num_epochs": 60},

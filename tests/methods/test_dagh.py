@@ -7,7 +7,7 @@ import pytest
 from method_toys import CHANGES, TRAINING, key_of, make, toy
 
 from drlhash_jax.encoders import fit_input_spec, make_encoder
-from drlhash_jax.methods import Ingredients, dagh
+from drlhash_jax.methods import Ingredients, TrainingFacts, dagh
 from drlhash_jax.methods.sdh import solve_ridge
 from drlhash_jax.training import Batch, Start, State, fit, gradient, place_rows
 
@@ -62,14 +62,14 @@ def step(logits, graph, settings):
     return float(metrics["loss"]), np.asarray(params["head"]["kernel"] - after.params["head"]["kernel"]), after.extra
 
 
-def loss_by_loops(logits, codes, settings):
+def loss_by_loops(logits, codes, settings, weights=(1.0, 1.0)):
     """Rows 4 and 0 are in the batch; P has a column for every row that is trained on."""
     p = dense_graph(MULTI_HOT[SUBSET])[[4, 0]]
     value = 0.0
     for i in range(2):
         for j, code in enumerate(codes):
             distance = ((logits[i] - code) ** 2).sum()
-            value += settings.regression_weight * p[i, j] * distance / (2 * NUM_BITS)
+            value += weights[i] * settings.regression_weight * p[i, j] * distance / (sum(weights) * NUM_BITS)
     # The two rows share a label, and there are two pairs, of the same theta, and none of the other kind.
     theta = settings.scale / NUM_BITS * logits[0] @ logits[1]
     return value + np.log1p(np.exp(theta)) - theta
@@ -96,6 +96,28 @@ def test_loss_and_gradient_by_loops():
     np.testing.assert_allclose(after.anchored, (hot[[4, 0]] / row_sums[[4, 0], None]).T @ logits[:2], atol=1e-5)
 
 
+def test_rows_weigh_by_the_bits_that_missed():
+    settings = dagh.DAGHSettings(regression_weight=0.7, scale=3.0, focus=-4.0)
+    logits = np.random.default_rng(0).normal(size=(3, NUM_BITS)).astype(np.float32)
+    misses = np.array([0.5, 0.0, 0.75, 0.0, 0.0, 9.0, 0.25], np.float32)
+    graph = begin().replace(misses=jnp.asarray(misses))
+    value, _, after = step(logits, graph, settings)
+    # The mean is 1 over the rows that are trained on.
+    weights = np.exp(-4.0 * misses[[4, 0]].astype(np.float64)) / np.exp(-4.0 * misses[SUBSET]).mean()
+    codes = np.asarray(graph.codes, np.float64)[SUBSET]
+    assert value == pytest.approx(loss_by_loops(logits.astype(np.float64), codes, settings, weights), rel=1e-5)
+    hot = MULTI_HOT[SUBSET].astype(np.float64)
+    row_sums = (hot @ hot.T).sum(axis=1)[[4, 0]]
+    expected = (hot[[4, 0]] * (weights / row_sums)[:, None]).T @ logits[:2]
+    np.testing.assert_allclose(after.anchored, expected, atol=1e-5)
+    assert float(after.total) == pytest.approx(weights.sum(), rel=1e-6)
+    # Rows of the batch are told anew by their bits before the step; padding (row 2) and others stay.
+    means = dense_graph(MULTI_HOT[SUBSET])[[4, 0]] @ codes
+    told = misses.copy()
+    told[[4, 0]] = [np.mean([u * mean < -1e-9 for u, mean in zip(*row)]) for row in zip(logits, means)]
+    np.testing.assert_array_equal(after.misses, told)
+
+
 @pytest.mark.parametrize("balance", dagh.BALANCES)
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_no_update_raises_the_objective(balance, multi_label):
@@ -109,7 +131,8 @@ def test_no_update_raises_the_objective(balance, multi_label):
         anchors = rng.permutation(20)[:8]
         u = rng.normal(size=(8, NUM_BITS))
         row_sums = (hot @ hot.T.astype(np.float64)).sum(axis=1)
-        graph = graph.replace(anchored=jnp.asarray((hot[anchors] / row_sums[anchors, None]).T @ u, jnp.float32))
+        anchored = jnp.asarray((hot[anchors] / row_sums[anchors, None]).T @ u, jnp.float32)
+        graph = graph.replace(anchored=anchored, total=jnp.float32(8.0))
         codes = np.asarray(graph.codes, np.float64)
         w = np.asarray(solve_ridge(graph.labels.T @ graph.labels, settings.ridge, graph.class_codes), np.float64)
         value = objective(codes, w, u, hot, anchors, settings)
@@ -117,7 +140,7 @@ def test_no_update_raises_the_objective(balance, multi_label):
             other = w + rng.normal(size=w.shape) * 0.1
             assert value <= objective(codes, other, u, hot, anchors, settings)
 
-        wanted = np.asarray(dagh.wanted_codes(graph, 8, settings), np.float64)
+        wanted = np.asarray(dagh.wanted_codes(graph, settings), np.float64)
         exact = settings.regression_weight * 20 / 8 * dense_graph(hot)[anchors].T @ u + settings.label_weight * hot @ w
         np.testing.assert_allclose(wanted, exact, atol=1e-4)
         found = np.asarray(
@@ -196,3 +219,32 @@ def test_a_round_keeps_its_anchors():
     rows = [set(np.asarray(sample(epoch)).tolist()) for epoch in range(6)]
     assert rows[0] == rows[1] == rows[2] != rows[3] == rows[4] == rows[5]
     assert all(len(each) == 128 for each in rows)
+
+
+def test_kmeans_takes_a_row_of_each_cluster_of_the_rows_to_train_on():
+    rng = np.random.default_rng(0)
+    clusters = np.arange(120) % 6
+    inputs = (10.0 * np.eye(6)[clusters] + rng.normal(size=(120, 6))).astype(np.float32)
+    subset = np.flatnonzero(clusters < 5).astype(np.int32)
+    start = Start(inputs, clusters, subset, 6, fit_input_spec(inputs), None, {}, 1)
+    chosen = [dagh.nearest_to_centres(jax.random.key(seed), start, 40) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(chosen[0], chosen[1])
+    assert not np.array_equal(chosen[0], chosen[2])
+    for rows in chosen:
+        assert len(rows) <= 40 and set(clusters[rows]) == {0, 1, 2, 3, 4} and len(set(rows.tolist())) == len(rows)
+    np.testing.assert_array_equal(dagh.nearest_to_centres(jax.random.key(0), start, 100), subset)
+    # The steps see these rows, in every round.
+    settings = dagh.DAGHSettings(anchors="kmeans", num_anchors=40)
+    phase = dagh.make(Ingredients(NUM_BITS, make_encoder("mlp", NUM_BITS, hidden=()), TRAINING, settings)).phases[0]
+    rows = phase.choose_rows(jax.random.key(0), start)
+    for epoch in (0, 3):
+        sampled = phase.sample_rows(jax.random.key(0), epoch, jnp.asarray(rows), jnp.asarray(clusters))
+        assert sorted(np.asarray(sampled).tolist()) == rows.tolist()
+
+
+def test_kmeans_of_images_is_refused():
+    settings = dagh.DAGHSettings(anchors="kmeans")
+    facts = TrainingFacts(16, "images", (32, 32, 3), 100, 10)
+    assert "use random or classes" in dagh.misfit(settings, facts)
+    assert dagh.misfit(settings, facts._replace(kind="features", shape=(64,))) is None
+    assert dagh.misfit(dagh.DAGHSettings(), facts) is None

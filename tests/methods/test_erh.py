@@ -233,8 +233,8 @@ def test_folds_of_one_size_share_their_program():
     phases = METHODS["erh"].make(given).phases[1:6]
     assert [phase.name for phase in phases] == ["posterior_1", "posterior_2", "posterior_3", "posterior_4", "posterior"]
     assert len({phase.traced for phase in phases}) == 1
-    rows = np.arange(NUM_ROWS)
-    chosen = [phase.choose_rows(rows) for phase in phases]
+    begin = Start(None, None, np.arange(NUM_ROWS), NUM_CLASSES, None, None, {}, 1)
+    chosen = [phase.choose_rows(jax.random.key(0), begin) for phase in phases]
     assert [len(each) for each in chosen] == [120] * 4 + [160]
     # Each row is left out once.
     np.testing.assert_array_equal(np.bincount(np.concatenate(chosen[:4])), 3)
