@@ -36,6 +36,7 @@ setup(
         "ml-collections>=1.0",
         "numpy>=2.0",
         "optax>=0.2.4",
+        "packaging>=24.0",
         "pillow>=12.0",
         "rich>=13.0",
         "safetensors>=0.5",

@@ -75,4 +75,8 @@ COMMANDS = {
     ),
     "remove": Command("Take rows out of a bundle of codes.", "--bundle=photos.drlh --ids=gone.txt"),
     "compact": Command("Write a bundle as one segment, without removed rows; or join shards.", "--bundle=photos.drlh"),
+    "doctor": Command(
+        "Tell what is in order here, and what is not: packages, data, places, devices.",
+        "--bundle=photos.drlh --model=runs/photos",
+    ),
 }
