@@ -56,6 +56,8 @@ setup(
         "parquet": ["pyarrow>=16"],
         # `seal` and `verify --sealed`: Ed25519.
         "seal": ["cryptography>=42"],
+        # `video`: FFmpeg's decoders.
+        "video": ["av>=14"],
         # Product quantisers and RaBitQ, which hash codes are compared with.
         "rivals": ["faiss-cpu>=1.15"],
         # Search engines that the README shows and tests/engines runs.
@@ -68,7 +70,7 @@ setup(
         "test": [
             *("ImageHash>=4.3", "chex>=0.1.90", "faiss-cpu>=1.15", "ipykernel>=6.29", "jinja2>=3.1"),
             *("matplotlib>=3.10", "nbclient>=0.10", "nbformat>=5.10", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.14"),
-            *("cryptography>=42", "selenium>=4.30"),
+            *("av>=14", "cryptography>=42", "selenium>=4.30"),
         ],
     },
 )

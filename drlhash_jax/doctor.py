@@ -32,6 +32,7 @@ PURPOSES = {
     "report": "explore, report, compare, ablate: pages and figures",
     "parquet": "export --format=parquet",
     "seal": "seal, verify --sealed",
+    "video": "video",
     "rivals": "FAISS, for large searches and the rivals of compare",
     "engines": "the README's lines for search engines",
     "parity": "tests against torch",

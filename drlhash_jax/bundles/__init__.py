@@ -5,6 +5,7 @@ NumPy and the standard library alone, so that commands which need no model start
 
 from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code, prefix_doubt
 from drlhash_jax.bundles.bundle import Bundle, open_bundle
+from drlhash_jax.bundles.clips import ClipMatch, ClipSearch, find_clip, frame_id
 from drlhash_jax.bundles.dedup import find_groups
 from drlhash_jax.bundles.export import FORMATS, export_bundle
 from drlhash_jax.bundles.facts import bundle_facts, count_codes, repeats_notice
@@ -19,6 +20,8 @@ __all__ = [
     "FORMATS",
     "Answer",
     "Bundle",
+    "ClipMatch",
+    "ClipSearch",
     "Sealed",
     "Shard",
     "append_rows",
@@ -30,10 +33,12 @@ __all__ = [
     "count_codes",
     "create_bundle",
     "export_bundle",
+    "find_clip",
     "find_faults",
     "find_groups",
     "find_seal_faults",
     "find_shards",
+    "frame_id",
     "id_problem",
     "join_shards",
     "make_key",

@@ -3,13 +3,16 @@
 from drlhash_jax.serving.ask import Wanted, ask_by_array, ask_by_image
 from drlhash_jax.serving.fill import encode_array, encode_folder, existing_target, new_target
 from drlhash_jax.serving.models import load
+from drlhash_jax.serving.videos import ask_by_clip, encode_videos
 
 __all__ = [
     "Wanted",
     "ask_by_array",
+    "ask_by_clip",
     "ask_by_image",
     "encode_array",
     "encode_folder",
+    "encode_videos",
     "existing_target",
     "load",
     "new_target",
