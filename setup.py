@@ -36,6 +36,7 @@ setup(
         "ml-collections>=1.0",
         "numpy>=2.0",
         "optax>=0.2.4",
+        "packaging>=24.0",
         "pillow>=12.0",
         "rich>=13.0",
         "safetensors>=0.5",
@@ -56,6 +57,8 @@ setup(
         "parquet": ["pyarrow>=16"],
         # `seal` and `verify --sealed`: Ed25519.
         "seal": ["cryptography>=42"],
+        # `video`: FFmpeg's decoders.
+        "video": ["av>=14"],
         # Product quantisers and RaBitQ, which hash codes are compared with.
         "rivals": ["faiss-cpu>=1.15"],
         # Search engines that the README shows and tests/engines runs.
@@ -68,7 +71,7 @@ setup(
         "test": [
             *("ImageHash>=4.3", "chex>=0.1.90", "faiss-cpu>=1.15", "ipykernel>=6.29", "jinja2>=3.1"),
             *("matplotlib>=3.10", "nbclient>=0.10", "nbformat>=5.10", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.14"),
-            *("cryptography>=42", "selenium>=4.30"),
+            *("av>=14", "cryptography>=42", "selenium>=4.30"),
         ],
     },
 )

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,11 @@ _SERVER.set_forkserver_preload(
 )
 
 
-def _run(arguments, cwd, environment, devices, files):
+def _refuse(*arguments):
+    raise OSError("the test allows no network")
+
+
+def _run(arguments, cwd, environment, devices, files, without):
     """Body of the process: what stands before the program's own first line."""
     for number, path in enumerate(files, start=1):
         os.dup2(os.open(path, os.O_WRONLY), number)
@@ -32,31 +37,35 @@ def _run(arguments, cwd, environment, devices, files):
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [str(ROOT / "drlhash_jax/main.py"), *arguments]
+    for name in without:
+        sys.modules[name] = None
+    # Nothing that a test runs needs anything from elsewhere.
+    socket.socket.connect = _refuse
     if devices is not None:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", devices)
     main.run()
 
 
-def run_command(*arguments, cwd=ROOT, devices=None):
+def run_command(*arguments, cwd=ROOT, devices=None, without=()):
     """``python -m drlhash_jax.main ARGUMENTS``; its exit code and what it printed.
 
     `devices` of the CPU stand in for JAX_NUM_CPU_DEVICES, which JAX has read by then. Commands that get a signal are
-    started by hand.
+    started by hand. Modules named by `without` seem not to be installed.
     """
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("stdout", "stderr")]
         for file in files:
             file.touch()
-        process = _SERVER.Process(target=_run, args=(arguments, cwd, dict(os.environ), devices, files))
+        process = _SERVER.Process(target=_run, args=(arguments, cwd, dict(os.environ), devices, files, without))
         process.start()
         process.join()
         texts = [file.read_text() for file in files]
     return subprocess.CompletedProcess(arguments, process.exitcode, *texts)
 
 
-def run_well(*arguments, cwd):
-    """What a command that ends well prints."""
-    done = run_command(*arguments, cwd=cwd)
+def run_well(*arguments, **options):
+    """What a command that ends well prints; see `run_command`."""
+    done = run_command(*arguments, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout

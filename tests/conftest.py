@@ -73,7 +73,7 @@ def few_mappings():
         gc.collect()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_data():
     """Folder of the shared benchmark files; the test is skipped where they are absent."""
     if not (DATA / "coco_labels.npz").is_file():

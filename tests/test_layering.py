@@ -31,6 +31,7 @@ ALLOWED = {
     "config": {"errors", "settings", "parallel", "codes", "encoders", "training", "methods", "bit_selection", "data"},
     "runs": {"errors", "files", "types", "codes", "encoders", "training", "methods", "data", "config"},
     "serving": {"errors", "files", "codes", "bundles", "encoders", "data", "runs"},
+    "doctor": {"errors", "bundles", "data"},
     "explore": {"errors", "files", "bundles", "pages", "data"},
     "evaluation": {"errors", "files", "terminal", "parallel", "codes", "retrieval", "data", "runs"},
     "robustness": {"errors", "codes", "data", "runs"},
@@ -59,7 +60,7 @@ ALLOWED = {
     },
     "commands": {
         *("errors", "settings", "terminal", "bundles", "bit_selection", "serving", "evaluation", "pipeline", "fitting"),
-        *("copies", "growth", "explore", "report", "comparison", "ablation"),
+        *("copies", "doctor", "growth", "explore", "report", "comparison", "ablation"),
     },
     "main": {"commands"},
 }

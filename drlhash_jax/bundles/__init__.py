@@ -5,6 +5,7 @@ NumPy and the standard library alone, so that commands which need no model start
 
 from drlhash_jax.bundles.ask import Answer, ask, ask_by_id, parse_code, prefix_doubt
 from drlhash_jax.bundles.bundle import Bundle, cut_codes, open_bundle
+from drlhash_jax.bundles.clips import ClipMatch, ClipSearch, find_clip, frame_id
 from drlhash_jax.bundles.dedup import count_pairs, find_groups, group_codes
 from drlhash_jax.bundles.export import FORMATS, export_bundle
 from drlhash_jax.bundles.facts import bundle_facts, count_codes, repeats_notice
@@ -19,6 +20,8 @@ __all__ = [
     "FORMATS",
     "Answer",
     "Bundle",
+    "ClipMatch",
+    "ClipSearch",
     "Sealed",
     "Shard",
     "append_rows",
@@ -32,10 +35,12 @@ __all__ = [
     "create_bundle",
     "cut_codes",
     "export_bundle",
+    "find_clip",
     "find_faults",
     "find_groups",
     "find_seal_faults",
     "find_shards",
+    "frame_id",
     "group_codes",
     "id_problem",
     "join_shards",

@@ -134,7 +134,12 @@ class Bundle(NamedTuple):
             logits[here] = each[stored[here] - start]
         return logits
 
-    def _packed(self, codes: np.ndarray) -> np.ndarray:
+    def packed(self, codes: np.ndarray) -> np.ndarray:
+        """Codes {0, 1} or {-1, 1} ``[Q, K]`` as those of the rows: packed uint8 ``[Q, ceil(K / 8)]``.
+
+        Raises:
+          UserError: not codes of K bits.
+        """
         codes = as_codes(codes, "query codes")
         if codes.shape[1] != self.num_bits:
             raise UserError(f"query codes have {codes.shape[1]} bits, those of {self.path} {self.num_bits}")
@@ -142,7 +147,7 @@ class Bundle(NamedTuple):
 
     def _compared(self, codes: np.ndarray, bits: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Packed queries and rows, cut off after `bits`."""
-        queries = self._packed(codes)
+        queries = self.packed(codes)
         if bits is None:
             return queries, self.codes
         if not 1 <= bits <= self.num_bits:

@@ -83,6 +83,17 @@ def _distances(query: np.ndarray, database: np.ndarray) -> np.ndarray:
     return total
 
 
+def all_distances(query_codes: np.ndarray, database_codes: np.ndarray) -> np.ndarray:
+    """Distances int32 ``[Q, N]`` of packed codes uint8 ``[Q, B]`` from packed codes uint8 ``[N, B]``.
+
+    Raises:
+      UserError: not packed codes, or of different lengths.
+    """
+    _check(query_codes, database_codes)
+    database = _words(database_codes)
+    return np.array([_distances(query, database) for query in _words(query_codes).T], np.int32)
+
+
 def _nearest(distances: np.ndarray, k: int) -> np.ndarray:
     """Places of the k smallest, ascending by (distance, place), without sorting the others."""
     if k < len(distances):

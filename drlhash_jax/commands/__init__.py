@@ -55,6 +55,10 @@ COMMANDS = {
         "Find the rows of a bundle nearest to a row, a code, an embedding or an image.",
         "--bundle=photos.drlh --id=sea/beach.jpg --k=5",
     ),
+    "video": Command(
+        "Code frames of videos into a bundle, and find where a clip occurs in them.",
+        "--find=clip.mp4 --bundle=videos.drlh --model=runs/photos",
+    ),
     "explore": Command(
         "Write a bundle as one HTML page: thumbnails, and a search that runs in the page.",
         "--bundle=photos.drlh --images=photos --out=photos.html",
@@ -75,4 +79,8 @@ COMMANDS = {
     ),
     "remove": Command("Take rows out of a bundle of codes.", "--bundle=photos.drlh --ids=gone.txt"),
     "compact": Command("Write a bundle as one segment, without removed rows; or join shards.", "--bundle=photos.drlh"),
+    "doctor": Command(
+        "Tell what is in order here, and what is not: packages, data, places, devices.",
+        "--bundle=photos.drlh --model=runs/photos",
+    ),
 }

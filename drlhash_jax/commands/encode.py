@@ -8,7 +8,6 @@ images that are there by name are not coded again, so that the same command goes
 i-th of n parts gets a bundle of its own beside NAME.drlh, wherever it runs; ``compact --bundle=NAME.drlh`` joins them.
 """
 
-import contextlib
 import sys
 from pathlib import Path
 
@@ -65,15 +64,7 @@ def run() -> None:
     else:
         settled = _BITS.value, _SELECTOR.value, _ROLE.value, _LOGITS.value
         target = serving.new_target(_BUNDLE.value, _MODEL.value, *settled, shard)
-    with contextlib.ExitStack() as stack:
-        started = []
-
-        def on_rows(done: int, total: int) -> None:
-            if not started:
-                started.append(stack.enter_context(terminal.StageProgress("encoding", total)))
-            if done:
-                started[0].update(done)
-
+    with terminal.counted_progress("encoding") as on_rows:
         if _IMAGES.value:
             filled = serving.encode_folder(target, Path(_IMAGES.value), on_rows)
         else:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,35 @@ from drlhash_jax.errors import UserError
 # The shared benchmark files are looked up here; see the README for what they hold.
 DATA_VARIABLE = "DRLHASH_DATA"
 DATA_DEFAULT = "../shared/data"
+# Source -> its file.
+_FILES = {
+    "cifar10": "cifar10_jpeg75_packed.npz",
+    "cifar10_features": "cifar10_effnetlite0_pca256.npz",
+    "coco_mini": "coco_mini_images.npz",
+    "coco_mini_features": "coco_mini_effnetlite0.npz",
+    "coco_labels": "coco_labels.npz",
+    "nuswide_labels": "nuswide_labels.npz",
+}
+
+
+def data_folder() -> Path:
+    """Where the shared benchmark files are looked up, whether it is there or not."""
+    return Path(os.environ.get(DATA_VARIABLE, DATA_DEFAULT))
+
+
+def benchmark_faults(folder: Path) -> dict[str, str]:
+    """Name of each source of the shared benchmark files -> why it cannot be read; "" for one that is whole.
+
+    Files are opened and not read: one that was cut short is found, flipped bits are not.
+    """
+    faults = {}
+    for source, name in _FILES.items():
+        path = folder / name
+        if not path.is_file():
+            faults[source] = f"{path} not found"
+        else:
+            faults[source] = "" if zipfile.is_zipfile(path) else f"{path} is damaged, fetch it again"
+    return faults
 
 
 def data_file(name: str) -> Path:
@@ -24,7 +54,7 @@ def data_file(name: str) -> Path:
     Raises:
       UserError: it is not there.
     """
-    folder = Path(os.environ.get(DATA_VARIABLE, DATA_DEFAULT))
+    folder = data_folder()
     path = folder / name
     if not path.is_file():
         raise UserError(f"{path} not found: set {DATA_VARIABLE} to the folder that holds {name}")
@@ -32,13 +62,13 @@ def data_file(name: str) -> Path:
 
 
 @contextlib.contextmanager
-def _open(name: str) -> Iterator[np.lib.npyio.NpzFile]:
-    """The arrays of a shared benchmark file.
+def _open(source: str) -> Iterator[np.lib.npyio.NpzFile]:
+    """The arrays of a source's shared benchmark file.
 
     Raises:
       UserError: it is not there, or damaged.
     """
-    path = data_file(name)
+    path = data_file(_FILES[source])
     try:
         with np.load(path, allow_pickle=False) as arrays:
             yield arrays
@@ -61,14 +91,14 @@ def load_digits(settings: DataSettings) -> Dataset:
 
 def load_cifar10_features(settings: DataSettings) -> Dataset:
     """CIFAR-10 embeddings of an ImageNet-pretrained EfficientNet-Lite0 at 128 px, reduced to 256 dimensions."""
-    with _open("cifar10_effnetlite0_pca256.npz") as arrays:
+    with _open("cifar10_features") as arrays:
         labels = np.concatenate([arrays["y_train"], arrays["y_test"]]).astype(np.int32)
         return Dataset("cifar10_features", arrays["features"].astype(np.float32), labels)
 
 
 def load_cifar10(settings: DataSettings) -> Dataset:
     """CIFAR-10 pixels after JPEG compression at quality 75, in the official order."""
-    with _open("cifar10_jpeg75_packed.npz") as arrays:
+    with _open("cifar10") as arrays:
         header, scan, offsets = (arrays[key] for key in ("jpeg_header", "scan", "offsets"))
         labels = np.concatenate([arrays["y_train"], arrays["y_test"]]).astype(np.int32)
         classes = tuple(arrays["class_names"].tolist())
@@ -83,7 +113,7 @@ def load_cifar10(settings: DataSettings) -> Dataset:
 def load_coco_mini(settings: DataSettings) -> Dataset:
     """350 MS-COCO photographs with their 80 labels, decoded at data.image_size."""
     spec = ImageSpec(settings.image_size)
-    with _open("coco_mini_images.npz") as arrays:
+    with _open("coco_mini") as arrays:
         jpeg, offsets = arrays["jpeg"].tobytes(), arrays["offsets"]
         images = np.stack([decode_image(jpeg[start:stop], spec) for start, stop in zip(offsets[:-1], offsets[1:])])
         paths = tuple(f"{number:012d}.jpg" for number in arrays["image_ids"].tolist())
@@ -93,13 +123,13 @@ def load_coco_mini(settings: DataSettings) -> Dataset:
 
 def load_coco_mini_features(settings: DataSettings) -> Dataset:
     """EfficientNet-Lite0 embeddings (1,280 dimensions) of 350 MS-COCO photographs with their 80 labels."""
-    with _open("coco_mini_effnetlite0.npz") as arrays:
+    with _open("coco_mini_features") as arrays:
         return Dataset("coco_mini_features", arrays["features"].astype(np.float32), arrays["labels"])
 
 
 def load_coco_labels(settings: DataSettings) -> Dataset:
     """The MS-COCO 2014 label matrix (122,218 x 80), rows in order of file name, with the published index lists."""
-    with _open("coco_labels.npz") as arrays:
+    with _open("coco_labels") as arrays:
         published = lambda prefix: tuple(arrays[f"{prefix}_{part}"] for part in ("test", "train", "database"))
         lists = {"CO": published("hashnet"), "CO-deephash": published("deephash")}
         classes = tuple(arrays["class_names"].tolist())
@@ -133,7 +163,7 @@ def load_nuswide_labels(settings: DataSettings) -> Dataset:
     The published database has lost the order of its rows, so query rows come first, database rows after them, and a
     training row is the first free database row of the same labels. That is all that stage 1 can see of it.
     """
-    with _open("nuswide_labels.npz") as arrays:
+    with _open("nuswide_labels") as arrays:
         test, database = arrays["labels_tc21_test"], arrays["labels_tc21_database_unordered"]
         train = len(test) + match_rows(arrays["labels_tc21_train"], database)
         classes = tuple(arrays["tc21_class_names"].tolist())

@@ -7,7 +7,7 @@ import numpy as np
 
 from drlhash_jax.data.dataset import Dataset, DataSettings, needed_path
 from drlhash_jax.data.image_store import image_dataset
-from drlhash_jax.data.images import SUFFIXES, Skipped
+from drlhash_jax.data.images import IMAGE_SUFFIXES, Skipped
 from drlhash_jax.errors import UserError
 
 
@@ -16,13 +16,17 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def find_images(root: Path, name: str, ignored: list[Skipped]) -> list[str]:
-    """Image files of a folder, in its sub-folders too; links are followed to files only.
+def find_files(
+    root: Path, name: str, ignored: list[Skipped], suffixes: tuple[str, ...] = IMAGE_SUFFIXES, kind: str = "an image"
+) -> list[str]:
+    """Files of a kind in a folder, in its sub-folders too; links are followed to files only.
 
     Args:
       root: folder that the results are relative to.
       name: of the folder in it; "" for itself.
-      ignored: gets what is left out: hidden names, links to folders, files that are not named like images.
+      ignored: gets what is left out: hidden names, links to folders, files that are not named like the kind.
+      suffixes: ends of names, in lower case.
+      kind: what has them, for reasons.
 
     Returns:
       Paths relative to root, sorted.
@@ -39,8 +43,8 @@ def find_images(root: Path, name: str, ignored: list[Skipped]) -> list[str]:
             path = str(inside / file)
             if file.startswith("."):
                 ignored.append(Skipped(_printable(path), "hidden name"))
-            elif not file.lower().endswith(SUFFIXES):
-                ignored.append(Skipped(_printable(path), "not named like an image"))
+            elif not file.lower().endswith(suffixes):
+                ignored.append(Skipped(_printable(path), f"not named like {kind}"))
             elif path != _printable(path):
                 ignored.append(Skipped(_printable(path), "name is not UTF-8"))
             else:
@@ -101,10 +105,10 @@ def load_folder(settings: DataSettings) -> Dataset:
     classes = _class_folders(root, ignored)
     names, labels = [], []
     for number, name in enumerate(classes):
-        found = find_images(root, name, ignored)
+        found = find_files(root, name, ignored)
         if not found and not settings.allow_empty_class:
             raise UserError(
-                f"{root / name} holds no image ({', '.join(SUFFIXES)}); fill or remove the folder, "
+                f"{root / name} holds no image ({', '.join(IMAGE_SUFFIXES)}); fill or remove the folder, "
                 "or set --config.data.allow_empty_class=True"
             )
         names += found

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_PIXELS = 50_000_000
 
 
@@ -71,6 +71,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def central_square(image: Image.Image, spec: ImageSpec) -> np.ndarray:
+    """The central square of an RGB image, resized: uint8 ``[size, size, 3]``."""
+    side = min(image.size)
+    left, top = ((length - side) / 2 for length in image.size)
+    # Cut first: a strip of 1 x 5,000 pixels would otherwise be blown up whole.
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((spec.size, spec.size), Image.Resampling.BILINEAR, box))
+
+
 def _decode(file: Path | io.BytesIO, spec: ImageSpec) -> np.ndarray:
     with warnings.catch_warnings():
         # Too many pixels are refused below, before they are decoded; other remarks do not change them.
@@ -79,12 +88,7 @@ def _decode(file: Path | io.BytesIO, spec: ImageSpec) -> np.ndarray:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableImageError(f"{width} x {height} pixels exceed {MAX_PIXELS // 10**6} megapixels")
-            image = _to_rgb(ImageOps.exif_transpose(image))
-    side = min(image.size)
-    left, top = ((length - side) / 2 for length in image.size)
-    # Cut first: a strip of 1 x 5,000 pixels would otherwise be blown up whole.
-    image = image.resize((spec.size, spec.size), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
-    return np.asarray(image)
+            return central_square(_to_rgb(ImageOps.exif_transpose(image)), spec)
 
 
 def decode_image(source: Path | bytes, spec: ImageSpec) -> np.ndarray:

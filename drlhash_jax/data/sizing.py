@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from drlhash_jax.data.images import SUFFIXES
+from drlhash_jax.data.images import IMAGE_SUFFIXES
 from drlhash_jax.errors import UserError
 
 _LEAST_ROWS = 20
@@ -108,7 +108,7 @@ def count_images(folder: str) -> list[int]:
     classes = [entry.path for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
     if not classes:
         raise UserError(f"{folder} has no sub-folders: needs one of images for every class")
-    is_image = lambda name: name.lower().endswith(SUFFIXES) and not name.startswith(".")
+    is_image = lambda name: name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
     return [sum(is_image(name) for _, _, names in os.walk(each) for name in names) for each in sorted(classes)]
 
 

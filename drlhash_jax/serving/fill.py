@@ -9,15 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drlhash_jax.bundles import Shard, append_rows, create_bundle, open_bundle, read_id_lines, whole_bundle
-from drlhash_jax.data import Skipped
+from drlhash_jax.bundles import Bundle, Shard, append_rows, create_bundle, open_bundle, read_id_lines, whole_bundle
+from drlhash_jax.data import IMAGE_SUFFIXES, Skipped
 from drlhash_jax.errors import UserError
 from drlhash_jax.runs import real_codes
-from drlhash_jax.serving.inputs import array_blocks, decode_blocks, list_images, read_inputs
+from drlhash_jax.serving.inputs import array_blocks, decode_blocks, list_files, read_inputs
 from drlhash_jax.serving.models import ServedModel, image_spec, load, open_model_of
 
 # Called with the rows done and their number, at the start and after every piece.
 OnRows = Callable[[int, int], None]
+_RATE = "frames_per_second"
 
 
 class Target(NamedTuple):
@@ -30,6 +31,7 @@ class Target(NamedTuple):
       ids: of the rows that are there; None for a bundle that is to be made.
       logits: whether rows keep their logits.
       shard: the part of the inputs that it gets; None for all of them.
+      frames_per_second: of a bundle of videos; None for others.
     """
 
     path: Path
@@ -38,6 +40,12 @@ class Target(NamedTuple):
     ids: frozenset[str] | None
     logits: bool
     shard: Shard | None = None
+    frames_per_second: float | None = None
+
+    def facts(self) -> dict:
+        """What the bundle remembers of its model and its rows: JSON values."""
+        rate = {} if self.frames_per_second is None else {_RATE: self.frames_per_second}
+        return self.served.facts() | rate
 
     def rows(self, num_rows: int) -> slice:
         """Its rows of the inputs."""
@@ -72,6 +80,18 @@ class Filled(NamedTuple):
     added: int
     present: int = 0
     skipped: tuple[Skipped, ...] = ()
+
+
+def served_rate(bundle: Bundle) -> float | None:
+    """Frames a second of a bundle of videos; None for another one.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    rate = (bundle.manifest.model or {}).get(_RATE)
+    if rate is not None and not (isinstance(rate, int | float) and 0 < rate < 1_000):
+        raise UserError(f"{bundle.path} is damaged: {_RATE} is {rate!r}")
+    return rate
 
 
 def new_target(
@@ -116,10 +136,11 @@ def existing_target(path: str | Path, model: str | Path) -> Target:
     """
     bundle = open_bundle(path)
     manifest, served = bundle.manifest, open_model_of(bundle, model)
-    return Target(Path(path), served, manifest.role, frozenset(bundle.ids()), manifest.has_logits)
+    settled = manifest.role, frozenset(bundle.ids()), manifest.has_logits
+    return Target(Path(path), served, *settled, frames_per_second=served_rate(bundle))
 
 
-def _code(target: Target, inputs: np.ndarray, ids: list[str], skipped: list[Skipped]) -> Rows:
+def code_rows(target: Target, inputs: np.ndarray, ids: list[str], skipped: list[Skipped]) -> Rows:
     """Rows of inputs ``[n, ...]``."""
     served = target.served
     real = real_codes(served.model, inputs, served.bits, served.selector, role=target.role)
@@ -128,7 +149,7 @@ def _code(target: Target, inputs: np.ndarray, ids: list[str], skipped: list[Skip
     return Rows(np.packbits(real >= 0, axis=1), logits, ids, skipped)
 
 
-def _join(rows: list[Rows]) -> Rows:
+def join_rows(rows: list[Rows]) -> Rows:
     """Pieces of one segment as one."""
     logits = None if rows[0].logits is None else np.concatenate([each.logits for each in rows])
     ids, skipped = (list(itertools.chain(*parts)) for parts in zip(*((each.ids, each.skipped) for each in rows)))
@@ -144,7 +165,7 @@ def _append(path: Path, segments: Iterator[Rows]) -> int:
     return added
 
 
-def _fill(target: Target, segments: Iterator[Rows], num_inputs: int) -> int:
+def fill(target: Target, segments: Iterator[Rows], num_inputs: int) -> int:
     """Adds segments to a bundle, which is made first, so that a place that cannot be written is known at once.
 
     Args:
@@ -158,13 +179,13 @@ def _fill(target: Target, segments: Iterator[Rows], num_inputs: int) -> int:
     """
     if target.ids is not None:
         return _append(target.path, segments)
-    served, shard = target.served, target.shard
-    create = lambda path, facts: create_bundle(path, served.num_bits, target.role, facts, target.logits)
+    shard = target.shard
+    create = lambda path, facts: create_bundle(path, target.served.num_bits, target.role, facts, target.logits)
     if shard:
         with whole_bundle(target.path) as temporary:
-            create(temporary, served.facts() | shard.facts(num_inputs))
+            create(temporary, target.facts() | shard.facts(num_inputs))
             return _append(temporary, segments)
-    create(target.path, served.facts())
+    create(target.path, target.facts())
     try:
         return _append(target.path, segments)
     finally:
@@ -211,13 +232,13 @@ def encode_array(
         rows, done = [], 0
         on_rows(0, len(inputs))
         for block in array_blocks(inputs, address, part.start):
-            rows.append(_code(target, block, ids[done : done + len(block)], []))
+            rows.append(code_rows(target, block, ids[done : done + len(block)], []))
             done += len(block)
             on_rows(done, len(inputs))
         if rows:
-            yield _join(rows)
+            yield join_rows(rows)
 
-    return Filled(_fill(target, segments(), num_inputs))
+    return Filled(fill(target, segments(), num_inputs))
 
 
 def encode_folder(target: Target, root: Path, on_rows: OnRows = lambda done, total: None) -> Filled:
@@ -238,7 +259,7 @@ def encode_folder(target: Target, root: Path, on_rows: OnRows = lambda done, tot
       UserError: no folder, a model that reads no image files, or no image can be read.
     """
     spec = image_spec(target.served)
-    names, skipped = list_images(root)
+    names, skipped = list_files("images", root, IMAGE_SUFFIXES, "an image")
     if not names:
         raise UserError(f"--images={root} holds no image")
     num_inputs, part = len(names), target.rows(len(names))
@@ -252,7 +273,7 @@ def encode_folder(target: Target, root: Path, on_rows: OnRows = lambda done, tot
         done = noted = 0
         on_rows(0, len(new))
         for images in decode_blocks(root, new, spec, skipped):
-            yield _code(target, images.pixels, images.names, skipped[noted:])
+            yield code_rows(target, images.pixels, images.names, skipped[noted:])
             done, noted = done + len(images.names), len(skipped)
             on_rows(done, len(new))
         if target.ids is None and new and not done:
@@ -261,5 +282,5 @@ def encode_folder(target: Target, root: Path, on_rows: OnRows = lambda done, tot
                 f"--images={root}: none of {len(new)} files can be read, the last is {last.path}: {last.reason}"
             )
 
-    added = _fill(target, segments(), num_inputs)
+    added = fill(target, segments(), num_inputs)
     return Filled(added, len(names) - len(new), tuple(skipped))

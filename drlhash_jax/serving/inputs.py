@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from drlhash_jax.bundles import id_problem
-from drlhash_jax.data import ImageSpec, Skipped, UnreadableImageError, decode_image, find_images, read_array
+from drlhash_jax.data import ImageSpec, Skipped, UnreadableImageError, decode_image, find_files, read_array
 from drlhash_jax.errors import UserError
 
 # Rows of embeddings coded at a time, and bytes of pixels.
@@ -63,11 +63,14 @@ def array_blocks(array: np.ndarray, where: str, first: int = 0) -> Iterator[np.n
         yield block
 
 
-def list_images(root: Path) -> tuple[list[str], list[Skipped]]:
-    """Image files of a folder and its sub-folders, and what is left out; no link is followed.
+def list_files(flag: str, root: Path, suffixes: tuple[str, ...], kind: str) -> tuple[list[str], list[Skipped]]:
+    """Files of a kind in a folder and its sub-folders, and what is left out; no link is followed.
 
     Args:
+      flag: that names the folder, for messages.
       root: the folder.
+      suffixes: ends of names, in lower case.
+      kind: what has them.
 
     Returns:
       Paths relative to it, sorted; files left out, with the reason.
@@ -76,10 +79,10 @@ def list_images(root: Path) -> tuple[list[str], list[Skipped]]:
       UserError: no such folder.
     """
     if not root.is_dir():
-        raise UserError(f"--images={root}: no such folder")
+        raise UserError(f"--{flag}={root}: no such folder")
     skipped: list[Skipped] = []
     names = []
-    for name in find_images(root, "", skipped):
+    for name in find_files(root, "", skipped, suffixes, kind):
         problem = "link to a file" if (root / name).is_symlink() else id_problem(name)
         if problem:
             skipped.append(Skipped(name, problem))

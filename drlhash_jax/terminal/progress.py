@@ -1,9 +1,10 @@
 """Progress of the stages: bars on a terminal, plain lines every few seconds elsewhere."""
 
+import contextlib
 import sys
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -93,3 +94,21 @@ class StageProgress:
 
     def _print(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def counted_progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress of a stage that learns how much it has to do: a function of what is done and of the total.
+
+    Nothing is shown before its first call, so that what is refused gets one line.
+    """
+    with contextlib.ExitStack() as stack:
+        started: list[StageProgress] = []
+
+        def show(done: int, total: int) -> None:
+            if not started:
+                started.append(stack.enter_context(StageProgress(title, total)))
+            if done:
+                started[0].update(done)
+
+        yield show

@@ -34,7 +34,8 @@ OWN_FLAGS = {
     "fit": ("--method=",),
     "grow": ("--old_labels=",),
     "explore": ("--limit=",),
-    "encode": ("--shard=", "--[no]append", "--role=query|database"),
+    "video": ("--fps=", "--find="),
+    "encode": ("--shard=", "--role=query|database"),
     "query": ("--rerank=N", "--code="),
     "export": ("--format=npy|faiss|parquet|pgvector",),
 }
