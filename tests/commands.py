@@ -47,11 +47,12 @@ def _run(arguments, cwd, environment, devices, files, without):
     main.run()
 
 
-def run_command(*arguments, cwd=ROOT, devices=None, without=()):
+def run_command(*arguments, cwd=ROOT, devices=None, without=(), kill_when=None):
     """``python -m drlhash_jax.main ARGUMENTS``; its exit code and what it printed.
 
-    `devices` of the CPU stand in for JAX_NUM_CPU_DEVICES, which JAX has read by then. Commands that get a signal are
-    started by hand. Modules named by `without` seem not to be installed.
+    `devices` of the CPU stand in for JAX_NUM_CPU_DEVICES, which JAX has read by then. Modules named by `without` seem
+    not to be installed. It is killed when the function `kill_when` returns, if it has not ended by then. Commands that
+    get another signal are started by hand.
     """
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("stdout", "stderr")]
@@ -59,6 +60,9 @@ def run_command(*arguments, cwd=ROOT, devices=None, without=()):
             file.touch()
         process = _SERVER.Process(target=_run, args=(arguments, cwd, dict(os.environ), devices, files, without))
         process.start()
+        if kill_when:
+            kill_when()
+            process.kill()
         process.join()
         texts = [file.read_text() for file in files]
     return subprocess.CompletedProcess(arguments, process.exitcode, *texts)

@@ -34,7 +34,7 @@ _SHARD = flags.DEFINE_string(
 )
 
 
-def _check_flags() -> None:
+def check_flags() -> None:
     if not _MODEL.value or not _BUNDLE.value:
         raise UserError("encode needs --model=DIR, --bundle=NAME.drlh, and --images=FOLDER or --embeddings=FILE")
     if bool(_IMAGES.value) == bool(_EMBEDDINGS.value):
@@ -50,7 +50,7 @@ def _check_flags() -> None:
 
 def run() -> None:
     """Fills the bundle, and prints how many rows it got and what was left out."""
-    _check_flags()
+    check_flags()
     # Imported here: flags are answered without waiting for the array libraries to load.
     from drlhash_jax import bundles, serving, terminal
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -232,6 +233,42 @@ MISTAKES = {
     "remove what is not there": (("remove", "--bundle=x.drlh", "--ids=wrong.txt"), "no row with the id 99"),
     "compact nothing": (("compact", "--bundle=nothing"), "nothing is not a bundle of codes"),
 }
+
+
+def test_a_killed_append_loses_its_segment_alone(bundle, place, request):
+    """Commands that add 20,000 rows each are killed at any moment from their start to their end.
+
+    Most of a command comes before it writes, so that every second kill is counted from there.
+    """
+    path = bundle / "x.drlh"
+    np.save(bundle / "new.npy", draw_inputs(FEATURES, 20_000))
+    append = ("encode", f"--model={place}/run", "--append", f"--bundle={path}", "--embeddings=new.npy", "--ids=new.txt")
+    rng = np.random.default_rng(0)
+    kept, kills, lasted = 40, 0, 0
+
+    def kill_when():
+        before, patience = len(os.listdir(path)), time.monotonic() + 2 * lasted
+        if kills % 2:
+            time.sleep(rng.uniform(0, lasted))
+        else:
+            while len(os.listdir(path)) == before and time.monotonic() < patience:
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.05))
+
+    while kills < (50 if request.config.getoption("--exhaustive") else 2):
+        (bundle / "new.txt").write_text("".join(f"row {kept + row}\n" for row in range(20_000)))
+        began = time.monotonic()
+        done = run_command(*append, cwd=bundle, kill_when=kill_when if lasted else None)
+        found = [part.rows for part in bundles.open_bundle(path).manifest.segments]
+        assert bundles.find_faults(path) == [] and set(found[1:]) <= {20_000}
+        if done.returncode == 0:
+            lasted = lasted or time.monotonic() - began
+            assert done.stdout == f"20000 rows written: {path}\n" and sum(found) == kept + 20_000
+        else:
+            assert done.returncode == -9 and sum(found) in (kept, kept + 20_000), done
+            kills += 1
+        kept = sum(found)
+    assert len(bundles.open_bundle(path).ids()) == kept
 
 
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES.values(), ids=MISTAKES)
