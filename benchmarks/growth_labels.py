@@ -69,10 +69,10 @@ def run(labels: np.ndarray, num_bits: int, seed: int) -> None:
     is_old = ~labels[:, new_concepts].any(axis=1)
     signs = lambda rows: rng.choice([-1.0, 1.0], size=(rows, num_bits))
     nothing = np.zeros((0, num_bits), np.uint8), labels[:0]
-    old, old_seconds = timed(lambda: learn_codes(*nothing, labels[is_old], signs(is_old.sum()), 0.0))
-    beside = lambda: learn_codes(old, labels[is_old], labels[~is_old], signs((~is_old).sum()), 0.0)
+    old, old_seconds = timed(lambda: learn_codes(*nothing, labels[is_old], signs(is_old.sum()), 0.0).new)
+    beside = lambda: learn_codes(old, labels[is_old], labels[~is_old], signs((~is_old).sum()), 0.0).new
     new, new_seconds = timed(beside)
-    scratch, all_seconds = timed(lambda: learn_codes(*nothing, labels, signs(len(labels)), 0.0))
+    scratch, all_seconds = timed(lambda: learn_codes(*nothing, labels, signs(len(labels)), 0.0).new)
     frozen = np.zeros((len(labels), num_bits), np.uint8)
     frozen[is_old], frozen[~is_old] = old, new
     found = LabelSets(labels, is_old)

@@ -35,6 +35,7 @@ PURPOSES = {
     "video": "video",
     "rivals": "FAISS, for large searches and the rivals of compare",
     "engines": "the README's lines for search engines",
+    "ray": "launch/ray_encode.py",
     "parity": "tests against torch",
     "test": "tests",
 }

@@ -7,9 +7,9 @@ import numpy as np
 
 from drlhash_jax.bundles import read_id_lines
 from drlhash_jax.codes import as_labels
-from drlhash_jax.data import Skipped, read_array
+from drlhash_jax.data import IMAGE_SUFFIXES, Skipped, read_array
 from drlhash_jax.errors import UserError
-from drlhash_jax.serving.inputs import array_blocks, decode_blocks, list_images
+from drlhash_jax.serving.inputs import array_blocks, decode_blocks, list_files
 from drlhash_jax.serving.models import ServedModel, image_spec
 
 
@@ -34,7 +34,7 @@ class Brought(NamedTuple):
 def _read_folder(served: ServedModel, root: Path, flag: str) -> Brought:
     try:
         spec = image_spec(served)
-        found, skipped = list_images(root)
+        found, skipped = list_files(flag, root, IMAGE_SUFFIXES, "an image")
     except UserError as error:
         raise UserError(str(error).replace("--images", f"--{flag}").replace("by --embeddings", "in files")) from error
     if loose := [name for name in found if "/" not in name]:

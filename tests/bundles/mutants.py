@@ -78,8 +78,8 @@ def use_bundles(folder, seed, count):
 
 def decode_images(folder, seed, count):
     """Decodes damaged images as `encode` does; how many were decoded, and how many skipped with a reason."""
-    from drlhash_jax.data import ImageSpec
-    from drlhash_jax.serving.inputs import decode_blocks, list_images
+    from drlhash_jax.data import IMAGE_SUFFIXES, ImageSpec
+    from drlhash_jax.serving.inputs import decode_blocks, list_files
 
     _limit()
     rng, outcomes = np.random.default_rng(seed), {"used": 0, "refused": 0}
@@ -96,7 +96,7 @@ def decode_images(folder, seed, count):
         for number in range(start, min(start + 100, count)):
             kind = list(kinds)[number % len(kinds)]
             (root / f"{number}.{kind}").write_bytes(_damage(kinds[kind], rng))
-        names, skipped = list_images(root)
+        names, skipped = list_files("images", root, IMAGE_SUFFIXES, "an image")
         decoded = sum(len(images.names) for images in decode_blocks(root, names, ImageSpec(16), skipped))
         assert all(each.reason and "\n" not in each.reason for each in skipped)
         assert decoded + len(skipped) == min(100, count - start)

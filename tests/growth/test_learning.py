@@ -72,7 +72,7 @@ def test_no_round_raises_the_objective(monkeypatch):
     counted = np.triu(np.ones((60, 60)), 1) * ~old
     for rounds in range(6):
         monkeypatch.setattr("drlhash_jax.growth.codes._MOST_ROUNDS", rounds)
-        new = learn_codes(codes[old], labels[old], labels[~old], outputs, 3.0)
+        new = learn_codes(codes[old], labels[old], labels[~old], outputs, 3.0).new
         signs = 2.0 * np.concatenate([codes[old], new]) - 1.0
         own = 3.0 * ((signs[~old] - outputs) ** 2).sum()
         values.append((counted * (signs @ signs.T - 6 * soft) ** 2).sum() + own)
