@@ -66,7 +66,8 @@ def _print_grown(grown: "Grown") -> None:
     before, now = grown.bits
     longer = f", {now - before} bits added to {before}" if now > before else ""
     most, mean = grown.changed
-    state = f"at most {most} bits of a code changed, {mean:.2f} in the mean" if most else "codes unchanged"
+    few = f"at most {most} bit{'s' * (most > 1)} of a code changed, {mean:.2f} in the mean"
+    state = few if most else "codes unchanged"
     print(
         f"{grown.old_rows} old rows of {grown.old_classes} classes{longer}, {state}: SHA-256 {grown.digest}",
         f"{grown.new_rows} new rows, {added}",

@@ -76,7 +76,7 @@ def test_distances_are_those_of_the_bundle(name, base, tmp_path, monkeypatch):
         assert len(set(found) & set(expected[0].tolist())) > 0 and sum(found) <= expected.sum() + 10
 
 
-@pytest.mark.parametrize("name", ["DuckDB", "ClickHouse, in this process (chDB)"])
+@pytest.mark.parametrize("name", sorted(EXACT))
 def test_another_order_of_the_bits_is_noticed(name, base, tmp_path, monkeypatch):
     """A query whose bytes are read from the lowest bit on gets other distances."""
     codes, query = base
