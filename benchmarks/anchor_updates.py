@@ -10,15 +10,14 @@ without compilation, the median of some runs; in brackets, how many times those 
 import argparse
 import functools
 import resource
-import runpy
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.feature_configs import table_config
 from benchmarks.timing import describe_machine
 from drlhash_jax import retrieval
 from drlhash_jax.config import load
@@ -26,17 +25,12 @@ from drlhash_jax.encoders import fit_input_spec
 from drlhash_jax.methods import Method
 from drlhash_jax.training import Start, State, encode_codes, fit, place_rows
 
-CONFIG = Path(__file__).parents[1] / "configs" / "cifar10_features.py"
 NUM_BITS, NUM_CLASSES, NUM_VALUES, ROUNDS = 32, 100, 512, 7
 
 
 def make(**settings: object) -> Method:
     """DAGH of 5,000 anchors as in the table of the README."""
-    config = runpy.run_path(str(CONFIG))["get_config"]()
-    config.method, config.pool_bits, config.bits, config.last_stage = "dagh", NUM_BITS, (NUM_BITS,), "encoder"
-    config.training.optimizer = "adam"
-    config.training.learning_rate = config.training.head_learning_rate = 1e-3
-    config.training.weight_decay = 3.0
+    config = table_config("dagh", NUM_BITS)
     config.dagh.update(settings)
     return load(config).make_method(NUM_BITS)
 

@@ -10,7 +10,6 @@ however few its anchors are. Encoder and training are those of DAGH in the table
 
 import argparse
 import json
-import runpy
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +17,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from benchmarks.feature_configs import table_config
 from benchmarks.timing import describe_machine
 from drlhash_jax import data, retrieval
 from drlhash_jax.config import load
 from drlhash_jax.encoders import fit_input_spec
 from drlhash_jax.training import encode_codes, fit, place_rows
 
-CONFIG = Path(__file__).parents[1] / "configs" / "cifar10_features.py"
 NUM_BITS, NUM_CLASSES, HELD_OUT = 32, 10, 0.3
 
 
@@ -71,12 +70,8 @@ def mislabel(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 def measure(held: Held, labels: np.ndarray, way: Way, seed: int) -> dict[str, float]:
     """mAP of rows held out after training on these labels, and processor seconds with compilation."""
-    config = runpy.run_path(str(CONFIG))["get_config"]()
-    config.method, config.pool_bits, config.bits, config.last_stage = "dagh", NUM_BITS, (NUM_BITS,), "encoder"
+    config = table_config("dagh", NUM_BITS)
     config.dagh.anchors, config.dagh.num_anchors, config.dagh.focus = way
-    config.training.optimizer = "adam"
-    config.training.learning_rate = config.training.head_learning_rate = 1e-3
-    config.training.weight_decay = 3.0
     batches = lambda rows: -(-rows // config.training.batch_size)
     steps = config.training.num_epochs * batches(len(labels))
     config.training.num_epochs = round(steps / batches(min(way.num_anchors, len(labels))))

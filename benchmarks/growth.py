@@ -22,6 +22,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from benchmarks.feature_configs import table_config
 from benchmarks.timing import describe_machine
 from drlhash_jax import data, retrieval, serving
 from drlhash_jax.config import load, plain_config
@@ -59,14 +60,12 @@ class Timed(NamedTuple):
 
 
 def config_of(method: str, bits: int):
-    """The first model's configuration; DIHN's training is that of the table in the README."""
-    config = runpy.run_path(str(CONFIGS / f"cifar10_{'erh' if method == 'erh' else 'features'}.py"))["get_config"]()
+    """The first model's configuration; that of ERH is its own, for one length."""
+    if method != "erh":
+        return table_config(method, bits)
+    config = runpy.run_path(str(CONFIGS / "cifar10_erh.py"))["get_config"]()
     config.method, config.pool_bits, config.bits, config.last_stage = method, bits, (bits,), "encoder"
     config.erh.nested = ()
-    if method != "erh":
-        config.training.optimizer = "adam"
-        config.training.learning_rate = config.training.head_learning_rate = 1e-3
-        config.training.weight_decay = 3.0
     return config
 
 

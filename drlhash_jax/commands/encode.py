@@ -35,6 +35,7 @@ _SHARD = flags.DEFINE_string(
 
 
 def check_flags() -> None:
+    """Raises UserError where flags are missing, or do not go together."""
     if not _MODEL.value or not _BUNDLE.value:
         raise UserError("encode needs --model=DIR, --bundle=NAME.drlh, and --images=FOLDER or --embeddings=FILE")
     if bool(_IMAGES.value) == bool(_EMBEDDINGS.value):

@@ -203,6 +203,8 @@ def move_codes(packed: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.
       Packed uint8 ``[N, B']`` of K bits: the bits that changed in the nearest known code are changed, further ones are
       copied.
     """
+    if np.array_equal(before, after):
+        return packed
     old_bits = before.shape[1]
     distinct, numbers = np.unique(packed, axis=0, return_inverse=True)
     _, rows = bundles.search(distinct, np.packbits(before, axis=1), 1)

@@ -397,9 +397,7 @@ def grow(request: Request) -> Grown:
     wide, held_out = known.widened(new.classes), _hold_out(len(ids))
     num_bits, changes = request.bits or served.num_bits, request.max_changed_bits
     learnt = learn(served, wide, brought.inputs, new.rows, held_out, num_bits, changes)
-    old_codes = np.ascontiguousarray(bundle.codes)
-    if num_bits > served.num_bits or changes:
-        old_codes = move_codes(old_codes, known.codes, learnt.codes.old)
+    old_codes = move_codes(np.ascontiguousarray(bundle.codes), known.codes, learnt.codes.old)
     out = Path(request.out)
     with _whole_folder(out) as folder:
         write_model(folder / MODEL, learnt.record)
