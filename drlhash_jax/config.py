@@ -331,7 +331,7 @@ def check_against_rows(config: RunConfig, rows: TrainingRows) -> None:
         _check_labels(run.method, rows)
     direct = run.bits if run.last_stage == "selection" and run.train_direct else ()
     for num_bits in (run.pool_bits, *direct):
-        sizes = rows.inputs.shape[1:], len(rows.labels), rows.num_classes
+        sizes = rows.inputs.shape[1:], len(rows.labels), rows.num_classes, rows.labels.ndim == 2
         misfit = spec.misfit(config.method, TrainingFacts(num_bits, rows.spec.kind, *sizes))
         if misfit:
             raise UserError(f"method={run.method}: {misfit}")

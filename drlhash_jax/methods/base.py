@@ -71,6 +71,7 @@ class TrainingFacts(NamedTuple):
       shape: of one training row as stored, e.g. (32, 32, 3).
       num_rows: n, training rows.
       num_classes: C.
+      multi_label: whether a row may have several labels.
     """
 
     num_bits: int
@@ -78,6 +79,7 @@ class TrainingFacts(NamedTuple):
     shape: tuple[int, ...]
     num_rows: int
     num_classes: int
+    multi_label: bool = False
 
 
 class MethodSpec(NamedTuple):

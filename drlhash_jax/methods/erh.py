@@ -48,6 +48,13 @@ from drlhash_jax import parallel
 from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts, encoder_logits
 from drlhash_jax.methods.classes import cross_entropy, for_classes, posterior_of_scores
 from drlhash_jax.methods.linear import flat, flat_blocks
+from drlhash_jax.methods.new_classes import (
+    as_known_and_as_new,
+    chance_of_new,
+    geometry_logits,
+    known_and_new,
+    novelty_phase,
+)
 from drlhash_jax.methods.pairs import mean_over_pairs
 from drlhash_jax.methods.soft_ranking import soft_average_precision
 from drlhash_jax.posteriors import MOST_KERNEL_ROWS, fit_kernel_ridge, kernel_logits, posterior_of, stack_logits
@@ -83,14 +90,39 @@ class ERHSettings(Settings):
     nested: tuple[int, ...] = setting(
         (), "lengths at which the first bits are to be good codes too, besides all of them"
     )
+    novel: float = setting(
+        0.0,
+        "chance that a row coded later is of a class that no training row has; 0 for none. Features of one label each, "
+        "20,000 at most",
+        least=0.0,
+        most=0.9,
+    )
+    geometry_bits: int = setting(
+        0, "even number of bits that hold directions of the features, for rows of such classes", least=0, most=4_096
+    )
     steepness: float = setting(200.0, "beta at the end", least=1.0, most=1e9, search=(50.0, 1_000.0))
 
 
 def misfit(settings: ERHSettings, facts: TrainingFacts) -> str | None:
-    """Refuses lengths that are none."""
+    """Refuses lengths that are none, and novelty where it cannot be told."""
     for length in settings.nested:
         if isinstance(length, bool) or not isinstance(length, int) or length < 1:
             return f"erh.nested={','.join(map(str, settings.nested))}: give lengths from 1, e.g. 8,16,32"
+    if not settings.novel and not settings.geometry_bits:
+        return None
+    if not settings.novel:
+        return f"erh.geometry_bits={settings.geometry_bits} are for rows of new classes: set erh.novel too, e.g. 0.1"
+    if facts.kind != "features" or facts.multi_label or facts.num_rows > MOST_KERNEL_ROWS:
+        return (
+            f"erh.novel={settings.novel:g} needs features with one label each and at most {MOST_KERNEL_ROWS} training "
+            "rows: set it to 0"
+        )
+    most = min(facts.num_bits - 1, *facts.shape)
+    if settings.geometry_bits % 2 or settings.geometry_bits > most:
+        return (
+            f"erh.geometry_bits={settings.geometry_bits}: give an even number, {most} at most where codes have "
+            f"{facts.num_bits} bits and rows {facts.shape[0]} values"
+        )
     return None
 
 
@@ -146,15 +178,17 @@ def label_set_relevance(drawn: Array, database: Array) -> Relevance:
 def _ridge_phase() -> Phase:
     """Hands on "ridge", see `KernelRidge.params`, and "ridge_held_out" float32 ``[m, C]`` of the rows trained on.
 
-    Of images, and of more rows than a kernel may have, it hands on nothing.
+    What was handed on before stays. Of images, and of more rows than a kernel may have, it adds nothing.
     """
 
     def init(key: Array, begin: Start) -> State:
+        handed_on = dict(begin.before or {})
         if begin.spec.kind != "features" or len(begin.subset) > MOST_KERNEL_ROWS:
-            return State(jnp.zeros((), jnp.int32), {})
+            return State(jnp.zeros((), jnp.int32), handed_on)
         rows = np.concatenate([np.asarray(block) for block in flat_blocks(begin)])
         ridge = fit_kernel_ridge(rows, np.asarray(begin.labels[begin.subset]), begin.num_classes)
-        return State(jnp.zeros((), jnp.int32), {"ridge": ridge.params, "ridge_held_out": ridge.held_out})
+        handed_on |= {"ridge": ridge.params, "ridge_held_out": ridge.held_out}
+        return State(jnp.zeros((), jnp.int32), handed_on)
 
     return Phase("ridge", 0, 0, init, finish=lambda state: state.params)
 
@@ -223,12 +257,13 @@ def _class_logits(encoder: nn.Module, num_classes: int) -> Callable[[Any, Array]
 
 
 def class_posterior(params: Mapping[str, Any], x: Array, class_logits: Callable[[Any, Array], Array]) -> Array:
-    """p float32 ``[B, C]`` of inputs, of all classifiers together."""
+    """p float32 ``[B, C]`` of inputs, of all classifiers together; ``[B, C + 1]`` with `known_and_new`."""
     logits = [class_logits(params["encoder"], x)]
     if "ridge" in params:
         logits.append(kernel_logits(params["ridge"], flat(x)))
     mixed = sum(w * each for w, each in zip(params["weights"], logits))
-    return posterior_of_scores(mixed, params["multi_label"])
+    posterior = posterior_of_scores(mixed, params["multi_label"])
+    return known_and_new(posterior, chance_of_new(params["novelty"], flat(x))) if "novelty" in params else posterior
 
 
 class _Layers(NamedTuple):
@@ -263,21 +298,32 @@ def _code_layer_phase(layers: _Layers, settings: ERHSettings) -> Phase:
         held_out = [before["held_out"]] + ([before["ridge_held_out"]] if "ridge" in before else [])
         labels = np.asarray(begin.labels[begin.subset])
         weights = stack_logits(held_out, labels)
-        posterior = posterior_of(np.tensordot(weights, np.stack(held_out), 1), labels.ndim == 1)
+        logits = np.tensordot(weights, np.stack(held_out), 1)
+        posterior = posterior_of(logits, labels.ndim == 1)
         fixed = {"encoder": before["params"], "weights": weights, "multi_label": before["multi_label"]}
-        fixed |= {"ridge": before["ridge"]} if "ridge" in before else {}
-        fixed |= {"mean": posterior.mean(axis=0), "deviation": np.maximum(posterior.std(axis=0), 1e-6)}
+        fixed |= {name: before[name] for name in ("ridge", "novelty", "geometry") if name in before}
+        chances = np.ones(len(posterior))
+        if settings.novel:
+            posterior = as_known_and_as_new(logits, labels, before)
+            chances = np.repeat([1.0 - settings.novel, settings.novel], len(labels))
+        mean = np.average(posterior, axis=0, weights=chances).astype(np.float32)
+        variance = np.average((posterior - mean) ** 2, axis=0, weights=chances)
+        fixed |= {"mean": mean, "deviation": np.maximum(np.sqrt(variance), 1e-6).astype(np.float32)}
         init_key, _ = jax.random.split(key)
         pairs = {"scale": jnp.float32(np.log(8.0)), "shift": jnp.float32(-3.0)}
-        params = {"layers": layers.init(init_key, begin.num_classes), "pairs": pairs}
+        params = {"layers": layers.init(init_key, posterior.shape[1]), "pairs": pairs}
         opt_state = _optimizer(settings).init(params)
         return State(jnp.zeros((), jnp.int32), params, opt_state, {"fixed": fixed, "posterior": posterior})
 
     def step(state: State, batch: Batch, key: Array, *, num_steps: int, axis_name: str | None = None):
         posterior, fixed = state.extra["posterior"], state.extra["fixed"]
-        size = min(settings.code_batch, posterior.shape[0])
+        num_rows = posterior.shape[0] // (2 if settings.novel else 1)
+        size = min(settings.code_batch, num_rows)
         row_key, draw_key = jax.random.split(key)
-        rows = jax.random.permutation(row_key, posterior.shape[0])[:size]
+        rows = jax.random.permutation(row_key, num_rows)[:size]
+        if settings.novel:
+            # The last of them as rows of a new class.
+            rows += num_rows * (jnp.arange(size) >= size - round(settings.novel * size))
         drawn = jax.random.bernoulli(draw_key, posterior[rows]).astype(jnp.float32)
         everyone = parallel.pad_rows((rows, drawn, jnp.ones(size)), parallel.num_shards(axis_name))
         mine, drawn, counts = parallel.local_rows(everyone, axis_name)
@@ -329,7 +375,9 @@ def _optimizer(settings: ERHSettings) -> optax.GradientTransformation:
 
 def _make(given: Ingredients, two: bool) -> Method:
     settings = given.settings
-    layers = _Layers(CodeLayer(given.num_bits, settings.hidden), two)
+    num_learnt = given.num_bits - settings.geometry_bits
+    fold_rows = lambda num_rows: folds_of(num_rows, settings.num_folds)
+    layers = _Layers(CodeLayer(num_learnt, settings.hidden), two)
 
     def phase_of(fold: int) -> Phase:
         return for_classes(functools.cache(lambda num_classes: _posterior_phase(given, num_classes, fold)))
@@ -340,14 +388,22 @@ def _make(given: Ingredients, two: bool) -> Method:
 
     def logits_of(role: str) -> Callable[[Any, Array], Array]:
         def logits(params: dict[str, Any], x: Array) -> Array:
-            class_logits = _class_logits(given.encoder, params["mean"].shape[0])
-            return layers.logits(params, class_posterior(params, x, class_logits), role)
+            class_logits = _class_logits(given.encoder, params["mean"].shape[0] - (1 if settings.novel else 0))
+            posterior = class_posterior(params, x, class_logits)
+            learnt = layers.logits(params, posterior, role)
+            if not settings.geometry_bits:
+                return learnt
+            # Of two functions the database's need no silence: that of a query is enough.
+            always = two and role == "database"
+            own = geometry_logits(params["geometry"], flat(x), posterior[:, -1], always)
+            return jnp.concatenate([learnt, own], axis=1)
 
         return logits
 
-    phases = [_ridge_phase()] if settings.kernel_ridge else []
+    phases = [novelty_phase(settings.novel, settings.geometry_bits, fold_rows)] if settings.novel else []
+    phases += [_ridge_phase()] if settings.kernel_ridge else []
     phases += [*of_folds, of_all_rows, _code_layer_phase(layers, settings)]
-    prefixes = tuple(sorted({length for length in settings.nested if length < given.num_bits}))
+    prefixes = tuple(sorted({length for length in settings.nested if length < num_learnt}))
     database_logits = logits_of("database") if two else None
     return Method(tuple(phases), logits_of("query"), database_logits=database_logits, prefixes=prefixes)
 

@@ -138,6 +138,20 @@ def _make(given: Ingredients, rotated: bool, num_iterations: int) -> Method:
     return Method((Phase("projection", num_iterations, 0, init, step, finish=finish, needs_inputs=False),), logits)
 
 
+def fit_itq(key: Array, begin: Start, num_bits: int) -> dict[str, np.ndarray]:
+    """ITQ at once, for methods that have some bits of it: "mean" ``[D]`` and "projection" float32 ``[D, num_bits]``.
+
+    Args:
+      key: PRNG key, consumed.
+      begin: Start; its training rows are features and fit into memory.
+      num_bits: below D and the number of rows, see `misfit`.
+    """
+    params, projected = _start_rotation(key, begin, num_bits, True)
+    update = lambda _, rotation: update_rotation(rotation, projected)[0]
+    rotation = jax.lax.fori_loop(0, ITQSettings().num_iterations, update, params["rotation"])
+    return {"mean": params["mean"], "projection": np.asarray(params["directions"] @ rotation)}
+
+
 @functools.lru_cache
 def make_pca(given: Ingredients) -> Method:
     """PCA sign for codes of one length."""

@@ -1,4 +1,4 @@
-"""Class posteriors of features from labels: kernel ridge regression, temperature, and mixtures of classifiers."""
+"""Class posteriors of features from labels: kernel ridge regression, temperature, mixtures of classifiers, novelty."""
 
 from drlhash_jax.posteriors.calibration import log_loss, posterior_of, stack_logits
 from drlhash_jax.posteriors.kernel_ridge import (
@@ -7,12 +7,15 @@ from drlhash_jax.posteriors.kernel_ridge import (
     kernel_logits,
     unit_rows,
 )
+from drlhash_jax.posteriors.novelty import fit_novelty, novelty_log_odds
 
 __all__ = [
     "MOST_KERNEL_ROWS",
     "fit_kernel_ridge",
+    "fit_novelty",
     "kernel_logits",
     "log_loss",
+    "novelty_log_odds",
     "posterior_of",
     "stack_logits",
     "unit_rows",
