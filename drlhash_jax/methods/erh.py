@@ -10,8 +10,8 @@ what a held-out classifier expects it to be: with its posterior p_i float32 ``[C
 and S~ = 2 rho - 1, of which the thesis's S is the case of certain labels. Posteriors come from classifiers that did not
 see the row: a row that they were fitted to would be surer than those of the database will ever be.
 
-1. `ridge`: kernel ridge regression of the features, whose leave-one-out scores are a closed form; images, and more
-   than 20,000 rows, go without.
+1. `ridge`: kernel ridge regression of the features or pixels, whose leave-one-out scores are a closed form; images of
+   more than 4,096 values, and more than 20,000 rows, go without.
 2. `posterior_1` .. `posterior_F`: the encoder with a class output, each on the rows of all folds but one, and
    `posterior` on all rows. Features get Gaussian noise.
 3. `code_layer`: the logits of both are added with the weights of smallest log loss, and a small network over the
@@ -63,6 +63,8 @@ from drlhash_jax.training import Batch, Phase, Start, State, encode_logits, grad
 from drlhash_jax.types import Array
 
 _FOLD_SEED = 0
+# Values of an image that kernel ridge regression still looks at: it keeps all training rows as they are.
+_MOST_PIXELS = 4_096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +72,8 @@ class ERHSettings(Settings):
     """Settings of expected relevance hashing."""
 
     kernel_ridge: bool = setting(
-        True, "whether kernel ridge regression is one of the classifiers where rows are features, 20,000 at most"
+        True,
+        "whether kernel ridge regression is one of the classifiers, of 20,000 rows at most, features or small images",
     )
     num_folds: int = setting(5, "F, folds of the training rows, each left out by one classifier", least=2, most=100)
     noise: float = setting(
@@ -178,12 +181,13 @@ def label_set_relevance(drawn: Array, database: Array) -> Relevance:
 def _ridge_phase() -> Phase:
     """Hands on "ridge", see `KernelRidge.params`, and "ridge_held_out" float32 ``[m, C]`` of the rows trained on.
 
-    What was handed on before stays. Of images, and of more rows than a kernel may have, it adds nothing.
+    What was handed on before stays. Of images of many pixels, and of more rows than a kernel may have, it adds nothing.
     """
 
     def init(key: Array, begin: Start) -> State:
         handed_on = dict(begin.before or {})
-        if begin.spec.kind != "features" or len(begin.subset) > MOST_KERNEL_ROWS:
+        many_pixels = begin.spec.kind == "images" and np.prod(begin.inputs.shape[1:]) > _MOST_PIXELS
+        if many_pixels or len(begin.subset) > MOST_KERNEL_ROWS:
             return State(jnp.zeros((), jnp.int32), handed_on)
         rows = np.concatenate([np.asarray(block) for block in flat_blocks(begin)])
         ridge = fit_kernel_ridge(rows, np.asarray(begin.labels[begin.subset]), begin.num_classes)
@@ -289,9 +293,15 @@ class _Layers(NamedTuple):
         return self.layer.apply({"params": params["layers"][role if self.two else "query"]}, standard)
 
 
+def _prefixes(settings: ERHSettings, num_bits: int) -> tuple[int, ...]:
+    """Lengths below that of all bits at which codes are to be good too; what is no length is left to `misfit`."""
+    lengths = {length for length in settings.nested if isinstance(length, int) and length < num_bits}
+    return tuple(sorted(lengths))
+
+
 def _code_layer_phase(layers: _Layers, settings: ERHSettings) -> Phase:
     """Hands on all "params" of the method."""
-    lengths = sorted({length for length in settings.nested if length < layers.layer.num_bits} | {layers.layer.num_bits})
+    lengths = (*_prefixes(settings, layers.layer.num_bits), layers.layer.num_bits)
 
     def init(key: Array, begin: Start) -> State:
         before = begin.before
@@ -403,8 +413,8 @@ def _make(given: Ingredients, two: bool) -> Method:
     phases = [novelty_phase(settings.novel, settings.geometry_bits, fold_rows)] if settings.novel else []
     phases += [_ridge_phase()] if settings.kernel_ridge else []
     phases += [*of_folds, of_all_rows, _code_layer_phase(layers, settings)]
-    prefixes = tuple(sorted({length for length in settings.nested if length < num_learnt}))
     database_logits = logits_of("database") if two else None
+    prefixes = _prefixes(settings, num_learnt)
     return Method(tuple(phases), logits_of("query"), database_logits=database_logits, prefixes=prefixes)
 
 

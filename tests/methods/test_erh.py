@@ -180,6 +180,8 @@ def test_lengths_that_are_none_are_refused():
     for nested, shown in (((8, 0), "8,0"), ((8.5,), "8.5"), (("a",), "a")):
         expected = f"erh.nested={shown}: give lengths from 1, e.g. 8,16,32"
         assert METHODS["erh_two"].misfit(settings.replace(nested=nested), facts) == expected
+    # A method is made before its rows are known, and then refused.
+    assert METHODS["erh"].make(make_ingredients("erh", settings.replace(nested=("a", 8)))).prefixes == (8,)
 
 
 def test_two_functions_start_as_one_and_part():
@@ -197,14 +199,19 @@ def test_roles():
     assert two.logits_for("query") is two.logits and two.logits_for("database") is two.database_logits is not two.logits
 
 
-def test_images_and_many_rows_go_without_kernel_ridge(monkeypatch):
+def test_large_images_and_many_rows_go_without_kernel_ridge(monkeypatch):
     phase, rng = make("erh").phases[0], np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 4, 4, 1)).astype(np.uint8)
-    for inputs, most in ((images, 8), (images[:, 0, :, 0].astype(np.float32), 7)):
-        monkeypatch.setattr(erh, "MOST_KERNEL_ROWS", most)
-        begin = toy_start(None, np.arange(8) % 2, 2)._replace(inputs=inputs, spec=fit_input_spec(inputs))
+    begin = toy_start(None, np.arange(8) % 2, 2)._replace(inputs=images, spec=fit_input_spec(images))
+    for rows, pixels in ((8, 15), (7, 16)):
+        monkeypatch.setattr(erh, "MOST_KERNEL_ROWS", rows)
+        monkeypatch.setattr(erh, "_MOST_PIXELS", pixels)
         assert phase.finish(phase.init(jax.random.key(0), begin)) == {}
     monkeypatch.setattr(erh, "MOST_KERNEL_ROWS", 8)
+    assert set(phase.finish(phase.init(jax.random.key(0), begin))) == {"ridge", "ridge_held_out"}
+    features = images[:, 0, :, 0].astype(np.float32)
+    monkeypatch.setattr(erh, "_MOST_PIXELS", 3)
+    begin = begin._replace(inputs=features, spec=fit_input_spec(features))
     assert set(phase.finish(phase.init(jax.random.key(0), begin))) == {"ridge", "ridge_held_out"}
 
 

@@ -84,11 +84,11 @@ def maps(codes):
 
 @pytest.mark.parametrize("name", ["erh_two", pytest.param("erh", marks=pytest.mark.exhaustive)])
 def test_classes_never_seen_are_found(name):
-    """Measured: .99 and .98 with a chance of new classes, .97 and .46 without."""
+    """Measured: mAP 1.0 of known and .88 of new classes where a chance is left to these, .77 and .43 without."""
     known, new = maps(trained(name, novel=0.2, geometry_bits=8)[2])
     plain_known, plain_new = maps(trained(name)[2])
     assert known > plain_known - 0.02 and known > 0.9
-    assert new > plain_new + 0.15
+    assert new > plain_new + 0.3
 
 
 def test_which_rows_speak():
