@@ -20,6 +20,9 @@ see the row: a row that they were fitted to would be surer than those of the dat
    average precision of soft histograms under rho (`soft_ranking`) is maximised while beta grows. Bit k is 1 iff
    f_k >= 0. With `erh.nested` both losses are means over codes cut off at these lengths.
 
+With `erh.novel` the posterior has one class more, of rows whose class no training row has, and with
+`erh.geometry_bits` some bits hold directions of the features for these: see `new_classes`.
+
 With ``erh_two`` there are two code layers, from one start: one codes queries, the other the database. The distance is
 the same and search costs the same, but a doubtful query wants all rows that it may belong to, and a doubtful row of the
 database should come late, which one function cannot both say. (Neyshabur, Yadollahpour, Makarychev, Salakhutdinov and
@@ -28,9 +31,12 @@ Srebro, "The power of asymmetry in binary hashing", NIPS 2013.)
 Hyper-parameters are ours, chosen on held-out training rows of CIFAR-10 embeddings (C-54, seeds 0 to 3), where mAP is:
 16 bits of one function, beta 20 at the end .642, 400 .644, 1,000 with 256 instead of 64 hidden units .648; 48 bits of
 two functions, beta 20 .676, 50 .682, 200 .684. What codes lose to h is most of what can be won: beta 20 is not enough.
-Long codes want a smaller beta than short ones, and two functions a smaller one than one. Batches of 1,000, 2,000 steps,
-other rates and a second hidden layer won nothing; the logits of each classifier, or their roots, as further inputs of
-the layer lost. Drawing one class for each query instead of all of them costs .003 with two functions.
+Long codes want a smaller beta than short ones, and two functions a smaller one than one. Batches of 1,000, other rates
+and a second hidden layer won nothing; the logits of each classifier, or their roots, as further inputs of the layer
+lost. Twice as many steps, or noise of .3 on logits, raise the expected AP of held-out rows at 16 bits from .656 to .659
+and .657, yet trainings of 2,000 steps had mAP .641 over five seeds, as those of 1,000. Gaussian class models as a third
+classifier lower the log loss by .002. Drawing one class for each query instead of all of them costs .003 with two
+functions.
 """
 
 import dataclasses
