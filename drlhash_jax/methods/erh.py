@@ -69,7 +69,7 @@ from drlhash_jax.training import Batch, Phase, Start, State, encode_logits, grad
 from drlhash_jax.types import Array
 
 _FOLD_SEED = 0
-# Values of an image that kernel ridge regression still looks at: it keeps all training rows as they are.
+# Values of a prepared image that kernel ridge regression still looks at: it keeps all training rows.
 _MOST_PIXELS = 4_096
 
 
@@ -126,11 +126,11 @@ def misfit(settings: ERHSettings, facts: TrainingFacts) -> str | None:
             f"erh.novel={settings.novel:g} needs features with one label each and at most {MOST_KERNEL_ROWS} training "
             "rows: set it to 0"
         )
-    most = min(facts.num_bits - 1, *facts.shape)
+    most = min(facts.num_bits - 1, facts.num_rows - 1, *facts.shape)
     if settings.geometry_bits % 2 or settings.geometry_bits > most:
         return (
             f"erh.geometry_bits={settings.geometry_bits}: give an even number, {most} at most where codes have "
-            f"{facts.num_bits} bits and rows {facts.shape[0]} values"
+            f"{facts.num_bits} bits and {facts.num_rows} rows {facts.shape[0]} values each"
         )
     return None
 
@@ -192,7 +192,9 @@ def _ridge_phase() -> Phase:
 
     def init(key: Array, begin: Start) -> State:
         handed_on = dict(begin.before or {})
-        many_pixels = begin.spec.kind == "images" and np.prod(begin.inputs.shape[1:]) > _MOST_PIXELS
+        # As the encoder sees them: small images may have been made large for it.
+        num_values = flat(begin.prepared(begin.subset[:1])).shape[1]
+        many_pixels = begin.spec.kind == "images" and num_values > _MOST_PIXELS
         if many_pixels or len(begin.subset) > MOST_KERNEL_ROWS:
             return State(jnp.zeros((), jnp.int32), handed_on)
         rows = np.concatenate([np.asarray(block) for block in flat_blocks(begin)])

@@ -13,7 +13,7 @@ zeros, which are as far from one balanced code as from another: they silence tha
 over log2(m) / 2 bits of m.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -32,7 +32,7 @@ from drlhash_jax.types import Array
 _NEW = 0.3
 
 
-def novelty_phase(novel: float, geometry_bits: int, folds: Any) -> Phase:
+def novelty_phase(novel: float, geometry_bits: int, folds: Callable[[int], np.ndarray]) -> Phase:
     """Hands on "novelty", see `chance_of_new`, "nu_known" and "nu_new" float32 ``[m]``, and perhaps "geometry".
 
     Args:

@@ -209,6 +209,10 @@ def test_large_images_and_many_rows_go_without_kernel_ridge(monkeypatch):
         assert phase.finish(phase.init(jax.random.key(0), begin)) == {}
     monkeypatch.setattr(erh, "MOST_KERNEL_ROWS", 8)
     assert set(phase.finish(phase.init(jax.random.key(0), begin))) == {"ridge", "ridge_held_out"}
+    # Small images that are made large for the encoder count as large.
+    larger = begin._replace(spec=fit_input_spec(images, image_size=8))
+    monkeypatch.setattr(erh, "_MOST_PIXELS", 63)
+    assert phase.finish(phase.init(jax.random.key(0), larger)) == {}
     features = images[:, 0, :, 0].astype(np.float32)
     monkeypatch.setattr(erh, "_MOST_PIXELS", 3)
     begin = begin._replace(inputs=features, spec=fit_input_spec(features))

@@ -28,7 +28,8 @@ def test_codes_are_those_of_the_method(method, spec, tmp_path):
     if spec.kind == "images":
         sizeless = dataclasses.replace(spec, crop_size=None)
         assert load_model(tmp_path).spec.crop_size == 8
-        if METHODS[method].trains_encoder:
+        # Kernel ridge regression reads one size alone.
+        if METHODS[method].trains_encoder and "ridge" not in params:
             assert (encode_codes(made.logits, params, inputs, sizeless) != expected).any()
 
 
