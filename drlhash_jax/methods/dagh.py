@@ -90,7 +90,7 @@ from scipy.cluster import vq
 
 from drlhash_jax import parallel
 from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts, encoder_logits
-from drlhash_jax.methods.linear import flat_blocks
+from drlhash_jax.methods.linear import flat_rows
 from drlhash_jax.methods.pairs import mean_over_pairs, negative_log_likelihood, pair_rows, write_rows
 from drlhash_jax.methods.rounds import ends_round, round_key
 from drlhash_jax.methods.sdh import solve_ridge
@@ -183,7 +183,7 @@ def nearest_to_centres(key: Array, begin: Start, num_anchors: int) -> np.ndarray
         return begin.subset
     rows = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(begin.subset)
     rows = rows[: _ROWS_PER_CENTRE * num_anchors]
-    inputs = np.concatenate([np.asarray(block) for block in flat_blocks(begin._replace(subset=rows))])
+    inputs = flat_rows(begin._replace(subset=rows))
     with warnings.catch_warnings():
         # A centre that loses all rows to an equal one stays where it is.
         warnings.simplefilter("ignore", UserWarning)

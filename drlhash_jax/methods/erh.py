@@ -53,7 +53,7 @@ import optax
 from drlhash_jax import parallel
 from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts, encoder_logits
 from drlhash_jax.methods.classes import cross_entropy, for_classes, posterior_of_scores
-from drlhash_jax.methods.linear import flat, flat_blocks
+from drlhash_jax.methods.linear import flat, flat_rows
 from drlhash_jax.methods.new_classes import (
     as_known_and_as_new,
     chance_of_new,
@@ -197,7 +197,7 @@ def _ridge_phase() -> Phase:
         many_pixels = begin.spec.kind == "images" and num_values > _MOST_PIXELS
         if many_pixels or len(begin.subset) > MOST_KERNEL_ROWS:
             return State(jnp.zeros((), jnp.int32), handed_on)
-        rows = np.concatenate([np.asarray(block) for block in flat_blocks(begin)])
+        rows = flat_rows(begin)
         ridge = fit_kernel_ridge(rows, np.asarray(begin.labels[begin.subset]), begin.num_classes)
         handed_on |= {"ridge": ridge.params, "ridge_held_out": ridge.held_out}
         return State(jnp.zeros((), jnp.int32), handed_on)
@@ -317,13 +317,13 @@ def _code_layer_phase(layers: _Layers, settings: ERHSettings) -> Phase:
         labels = np.asarray(begin.labels[begin.subset])
         weights = stack_logits(held_out, labels)
         logits = np.tensordot(weights, np.stack(held_out), 1)
-        posterior = posterior_of(logits, labels.ndim == 1)
         fixed = {"encoder": before["params"], "weights": weights, "multi_label": before["multi_label"]}
         fixed |= {name: before[name] for name in ("ridge", "novelty", "geometry") if name in before}
-        chances = np.ones(len(posterior))
         if settings.novel:
             posterior = as_known_and_as_new(logits, labels, before)
             chances = np.repeat([1.0 - settings.novel, settings.novel], len(labels))
+        else:
+            posterior, chances = posterior_of(logits, labels.ndim == 1), np.ones(len(labels))
         mean = np.average(posterior, axis=0, weights=chances).astype(np.float32)
         variance = np.average((posterior - mean) ** 2, axis=0, weights=chances)
         fixed |= {"mean": mean, "deviation": np.maximum(np.sqrt(variance), 1e-6).astype(np.float32)}

@@ -22,6 +22,11 @@ def flat_blocks(begin: Start) -> Iterator[Array]:
         yield flat(begin.prepared(begin.subset[place : place + _ROWS_PER_BLOCK]))
 
 
+def flat_rows(begin: Start) -> np.ndarray:
+    """The same in one array, float32 ``[n, D]``, for methods that hold all training rows in memory."""
+    return np.concatenate([np.asarray(block) for block in flat_blocks(begin)])
+
+
 def mean_of_rows(begin: Start) -> np.ndarray:
     """Mean of the prepared inputs of the training rows, float32 ``[D]``, summed in float64."""
     total = sum(np.asarray(block, np.float64).sum(axis=0) for block in flat_blocks(begin))

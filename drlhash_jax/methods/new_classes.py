@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from drlhash_jax.methods.linear import flat_blocks
+from drlhash_jax.methods.linear import flat_rows
 from drlhash_jax.methods.pca import fit_itq
 from drlhash_jax.posteriors import fit_novelty, novelty_log_odds, posterior_of
 from drlhash_jax.training import Phase, Start, State
@@ -42,7 +42,7 @@ def novelty_phase(novel: float, geometry_bits: int, folds: Callable[[int], np.nd
     """
 
     def init(key: Array, begin: Start) -> State:
-        rows = np.concatenate([np.asarray(block) for block in flat_blocks(begin)])
+        rows = flat_rows(begin)
         found = fit_novelty(rows, np.asarray(begin.labels[begin.subset]), folds(len(rows)))
         prior = np.float32(scipy.special.logit(novel))
         chances = {"nu_known": found.known, "nu_new": found.left_out}

@@ -16,6 +16,7 @@ import scipy.linalg
 import scipy.special
 
 from drlhash_jax.posteriors.calibration import find_temperature, label_targets
+from drlhash_jax.posteriors.scaling import scaled_rows, spread_of, unit_rows
 from drlhash_jax.types import Array
 
 # b of exp(-b d^2 / median d^2) is searched at the first lambda, then the other lambdas at the best b.
@@ -38,11 +39,6 @@ class KernelRidge(NamedTuple):
 
     params: dict[str, np.ndarray]
     held_out: np.ndarray
-
-
-def unit_rows(x: np.ndarray) -> np.ndarray:
-    """Rows of length 1: float32 ``[N, D]``; rows of zeros stay."""
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.float32(1e-12))
 
 
 def leave_one_out(kernel: np.ndarray, targets: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
@@ -83,8 +79,7 @@ def fit_kernel_ridge(train: np.ndarray, labels: np.ndarray, num_classes: int) ->
     Returns:
       KernelRidge.
     """
-    std = train.std(axis=0)
-    scale = np.maximum(std, max(1e-3 * std.max(), 1e-12)) ** np.float32(0.25)
+    scale = spread_of(train) ** np.float32(0.25)
     train = unit_rows(train / scale)
     sample = train[:: -(-len(train) // _MEDIAN_ROWS)]
     median = max(float(np.median(_squares(sample, sample)[np.triu_indices(len(sample), 1)])), 1e-12)
@@ -108,7 +103,6 @@ def fit_kernel_ridge(train: np.ndarray, labels: np.ndarray, num_classes: int) ->
 
 def kernel_logits(params: dict[str, Array], x: Array) -> Array:
     """Logits float32 ``[B, C]`` of inputs ``[B, D]``; for params see `KernelRidge`."""
-    scaled = x / params["scale"][None]
-    scaled = scaled / jnp.maximum(jnp.linalg.norm(scaled, axis=1, keepdims=True), 1e-12)
+    scaled = scaled_rows(x, params["scale"])
     squares = jnp.maximum(2.0 - 2.0 * scaled @ params["train"].T, 0.0)
     return jnp.exp(-params["rate"] * squares) @ params["weights"] + params["prior"][None]

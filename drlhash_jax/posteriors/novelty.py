@@ -19,6 +19,7 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
+from drlhash_jax.posteriors.scaling import scaled_rows, spread_of
 from drlhash_jax.types import Array
 
 # Of the mean eigenvalue, added to the covariance.
@@ -62,11 +63,6 @@ def _scores(z: Array, whitening: Array, means: Array) -> Array:
     return jnp.log(jnp.maximum(squares.min(axis=1), 1e-6))
 
 
-def _scaled(x: Array, scale: Array) -> Array:
-    z = x / scale[None]
-    return z / jnp.maximum(jnp.linalg.norm(z, axis=1, keepdims=True), 1e-12)
-
-
 def fit_novelty(train: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> Novelty:
     """Learns what novelty looks like.
 
@@ -78,9 +74,8 @@ def fit_novelty(train: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> Nov
     Returns:
       Novelty.
     """
-    std = train.std(axis=0)
-    scale = np.maximum(std, max(1e-3 * std.max(), 1e-12)).astype(np.float32)
-    z = np.asarray(_scaled(train, scale), np.float64)
+    scale = spread_of(train)
+    z = np.asarray(scaled_rows(train, scale), np.float64)
     classes, places = np.unique(labels, return_inverse=True)
 
     def score_left_out(groups: np.ndarray) -> np.ndarray:
@@ -110,5 +105,5 @@ def fit_novelty(train: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> Nov
 
 def novelty_log_odds(params: dict[str, Array], x: Array) -> Array:
     """Log-odds float32 ``[B]`` that rows ``[B, D]`` are of no known class, if half of all rows were."""
-    u = _scores(_scaled(x, params["scale"]), params["whitening"], params["means"])
+    u = _scores(scaled_rows(x, params["scale"]), params["whitening"], params["means"])
     return params["slope"] * u + params["offset"]
