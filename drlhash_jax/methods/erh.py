@@ -52,6 +52,7 @@ import optax
 
 from drlhash_jax import parallel
 from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts, encoder_logits
+from drlhash_jax.methods.cells import cell_codes, cells_phase
 from drlhash_jax.methods.classes import cross_entropy, for_classes, posterior_of_scores
 from drlhash_jax.methods.linear import flat, flat_rows
 from drlhash_jax.methods.new_classes import (
@@ -109,7 +110,19 @@ class ERHSettings(Settings):
     geometry_bits: int = setting(
         0, "even number of bits that hold directions of the features, for rows of such classes", least=0, most=4_096
     )
+    cells: int = setting(
+        1_500,
+        "cells of the posterior whose codes are improved bit by bit at the end, where rows have one label each and "
+        "erh.novel is 0; 0 for the network's codes",
+        least=0,
+        most=20_000,
+    )
     steepness: float = setting(200.0, "beta at the end", least=1.0, most=1e9, search=(50.0, 1_000.0))
+
+    @property
+    def in_cells(self) -> bool:
+        """Whether codes of cells are searched for."""
+        return self.cells > 0 and self.novel == 0
 
 
 def misfit(settings: ERHSettings, facts: TrainingFacts) -> str | None:
@@ -380,7 +393,8 @@ def _code_layer_phase(layers: _Layers, settings: ERHSettings) -> Phase:
         return state.replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state), {"loss": value}
 
     def finish(state: State) -> dict[str, Any]:
-        return {"params": state.extra["fixed"] | {"layers": state.params["layers"]}}
+        params = {"params": state.extra["fixed"] | {"layers": state.params["layers"]}}
+        return params | ({"posterior": state.extra["posterior"]} if settings.in_cells else {})
 
     return Phase("code_layer", settings.num_steps, 0, init, step, finish=finish, needs_inputs=False)
 
@@ -408,7 +422,8 @@ def _make(given: Ingredients, two: bool) -> Method:
         def logits(params: dict[str, Any], x: Array) -> Array:
             class_logits = _class_logits(given.encoder, params["mean"].shape[0] - (1 if settings.novel else 0))
             posterior = class_posterior(params, x, class_logits)
-            learnt = layers.logits(params, posterior, role)
+            codes_of = functools.partial(cell_codes, params["cells"]) if "cells" in params else None
+            learnt = codes_of(posterior, role) if codes_of else layers.logits(params, posterior, role)
             if not settings.geometry_bits:
                 return learnt
             # Of two functions the database's need no silence: that of a query is enough.
@@ -421,8 +436,11 @@ def _make(given: Ingredients, two: bool) -> Method:
     phases = [novelty_phase(settings.novel, settings.geometry_bits, fold_rows)] if settings.novel else []
     phases += [_ridge_phase()] if settings.kernel_ridge else []
     phases += [*of_folds, of_all_rows, _code_layer_phase(layers, settings)]
-    database_logits = logits_of("database") if two else None
     prefixes = _prefixes(settings, num_learnt)
+    if settings.in_cells:
+        codes_of = lambda params, posterior, role: jnp.where(layers.logits(params, posterior, role) >= 0, 1.0, -1.0)
+        phases.append(cells_phase(codes_of, settings.cells, two, (*prefixes, num_learnt)))
+    database_logits = logits_of("database") if two else None
     return Method(tuple(phases), logits_of("query"), database_logits=database_logits, prefixes=prefixes)
 
 

@@ -1,0 +1,260 @@
+"""Codes of cells of the posterior, improved bit by bit where average precision is that of the bits themselves.
+
+A network over posteriors p float32 ``[C]`` learns with h in (-1, 1), and what its bits then lose to h no further step
+can win back. Here rows are put into M cells by k-means of the roots of p (where a squared distance is twice one less
+the Bhattacharyya coefficient), and the codes of cells, at first the network's, are searched for directly: with n_j rows
+in cell j and p_j their mean, the expected average precision that `soft_ranking` defines,
+
+    J = sum_i n_i sum_c p_ic AP_ic / sum_i n_i,     w_ij = n_j - [i = j],     rho_jc = p_jc,
+
+is known in closed form after any one bit of any one cell is flipped: as a query, its distances all change by one; for
+each other query, one cell moves to the next distance, which changes two terms of a sum. A round computes what all M K
+flips would win and makes as many of the best, one a cell, as raise J together. Codes that no flip improves stay. A row
+gets the code of the nearest cell. (That a quantiser's cells get codes whose Hamming distances tell how alike they are is
+polysemous codes: Douze, Jegou and Perronnin, ECCV 2016; that these are chosen for average precision is ours.)
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.cluster.vq
+
+from drlhash_jax.methods.soft_ranking import soft_average_precision
+from drlhash_jax.training import Batch, Phase, Start, State
+from drlhash_jax.types import Array
+
+# Rows of a cell, at least, and on average.
+_ROWS_PER_CELL = 3
+# Rounds: where no flip wins any more, they do nothing.
+_NUM_ROUNDS = 60
+# Multiplications of a round. Long codes and many classes make do with fewer cells.
+_MOST_PRODUCTS = 1e11
+# What a flip must win, in J: less is rounding.
+_LEAST_GAIN = 1e-7
+_KMEANS_ROUNDS = 15
+# Rows of which J decides between the codes of cells and those of the network.
+_JUDGED_ROWS = 3_000
+# Share of the cells that a round flips at first, and factors where that raised J and where it did not.
+_FIRST_SHARE, _MOST_SHARE, _MORE, _FEWER = 0.02, 0.2, 1.5, 1.0 / 3.0
+# Queries whose counts are in memory together.
+_BLOCK = 32
+
+
+def make_cells(posterior: np.ndarray, num_cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cells of rows by k-means of the roots of their posteriors.
+
+    Args:
+      posterior: float32 ``[m, C]``.
+      num_cells: M, at most; cells that no row is in are left out.
+
+    Returns:
+      Mean posteriors p float32 ``[M, C]``, and rows n float32 ``[M]``.
+    """
+    roots = np.sqrt(posterior.astype(np.float64))
+    start = np.random.default_rng(0).permutation(len(roots))[:num_cells]
+    with warnings.catch_warnings():
+        # Of empty cells.
+        warnings.simplefilter("ignore", UserWarning)
+        _, cell = scipy.cluster.vq.kmeans2(roots, roots[start], _KMEANS_ROUNDS, minit="matrix")
+    names, cell, counts = np.unique(cell, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(names), posterior.shape[1]))
+    np.add.at(sums, cell, posterior)
+    return np.float32(sums / counts[:, None]), np.float32(counts)
+
+
+def expected_precision(query: Array, database: Array, counts: Array, posterior: Array) -> Array:
+    """J, a scalar, of codes float32 ``[M, K]`` of {-1, 1} for cells of n ``[M]`` rows with posteriors p ``[M, C]``."""
+    weights = counts[None] - jnp.eye(len(counts))
+    found = soft_average_precision(query, database, weights, lambda inside: inside @ posterior)
+    return jnp.sum(counts * jnp.sum(posterior * found, axis=1)) / jnp.sum(counts)
+
+
+def _later(x: Array) -> Array:
+    """What was at distance b, at b + 1."""
+    return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
+
+
+def _sooner(x: Array) -> Array:
+    """What was at distance b, at b - 1."""
+    return jnp.concatenate([x[1:], jnp.zeros_like(x[:1])])
+
+
+def flip_gains(query: Array, database: Array, counts: Array, posterior: Array, two: bool) -> tuple[Array, Array]:
+    """What J wins where one bit of one cell is flipped.
+
+    Args:
+      query: float32 ``[M, K]`` of {-1, 1}.
+      database: float32 ``[M, K]`` of {-1, 1}; the same where one function codes both.
+      counts: n float32 ``[M]``.
+      posterior: p float32 ``[M, C]``.
+      two: whether queries and database have codes of their own. If not, the two gains of a bit add up to that of the
+        code that both share.
+
+    Returns:
+      Gains float32 ``[M, K]`` of the queries' bits, and of the database's.
+    """
+    num_cells, num_bits = query.shape
+    places = jnp.arange(num_bits + 1, dtype=jnp.float32)
+    # (1, p_j) times (1, h_j): sums over rows of a distance, and of those sums by the sign of each bit.
+    known = jnp.concatenate([jnp.ones_like(posterior[:, :1]), posterior], axis=1)
+    signs = jnp.concatenate([jnp.ones_like(database[:, :1]), database], axis=1)
+    summed = (known[:, :, None] * signs[:, None, :]).reshape(num_cells, -1)
+
+    def gains_of(i: Array) -> tuple[Array, Array, Array]:
+        own = jnp.arange(num_cells) == i
+        # Other rows of the own cell stay at distance 0 where query and database share a code.
+        moving = jnp.where(own, counts - 1.0 if two else 0.0, counts)
+        staying = jnp.zeros((num_bits + 1, known.shape[1]))
+        staying = staying if two else staying.at[0].set((counts[i] - 1.0) * known[i])
+        distance = 0.5 * (num_bits - database @ query[i])
+        inside = (distance[None] == places[:, None]) * moving[None]
+        sums = (inside @ summed).reshape(num_bits + 1, known.shape[1], num_bits + 1)
+        now = sums[:, :, 0] + staying
+        chances = (posterior[i] / jnp.maximum(jnp.sum(now[:, 1:], axis=0), 1e-6))[None]
+
+        def value(held: Array) -> Array:
+            """sum_c p_ic AP_ic of what each distance holds, ``[K + 1, 1 + C]``."""
+            before = jnp.cumsum(held, axis=0) - held
+            middle = before + 0.5 * held + 0.5
+            return jnp.sum(held[:, 1:] * middle[:, 1:] * chances / middle[:, :1])
+
+        agreeing = 0.5 * (sums[:, :, :1] + query[i][None, None] * sums[:, :, 1:])
+        flipped = _later(agreeing) + _sooner(sums[:, :, :1] - agreeing) + staying[:, :, None]
+        of_query = counts[i] * (jax.vmap(value, in_axes=2)(flipped) - value(now))
+
+        # Cell j goes from one distance to the next: with x = w_j p_j, r + s x stands in for r at the nearer of both,
+        # and r - s x behind s x more at the farther.
+        r, before = now[:, 1:], jnp.cumsum(now, axis=0) - now
+        top = jnp.sum(chances * r * (before[:, 1:] + 0.5 * r + 0.5), axis=1)
+        bottom = before[:, 0] + 0.5 * now[:, 0] + 0.5
+        x = moving[:, None] * posterior
+        near_slope, far_slope = (x @ (chances * (before[:, 1:] + part)).T for part in (r + 0.5, 0.5))
+        curve = 0.5 * jnp.sum(x**2 * chances, axis=1)
+        at = distance.astype(jnp.int32)
+        row = jnp.arange(num_cells)
+
+        def moved(near: Array, s: float) -> Array:
+            near = jnp.clip(near, 0, num_bits - 1)
+            far, width = near + 1, 0.5 * s * moving
+            first = (top[near] + s * near_slope[row, near] + curve) / (bottom[near] + width)
+            second = (top[far] - s * far_slope[row, far] - curve) / (bottom[far] + width)
+            return counts[i] * (first + second - top[near] / bottom[near] - top[far] / bottom[far])
+
+        return of_query, moved(at, -1.0), moved(at - 1, 1.0)
+
+    of_query, away, closer = jax.lax.map(gains_of, jnp.arange(num_cells), batch_size=_BLOCK)
+    positive = 0.5 * (1.0 + query)
+    # A bit that agrees with the query's moves its cell away when it is flipped.
+    where_positive = away.T @ positive + closer.T @ (1.0 - positive)
+    where_negative = closer.T @ positive + away.T @ (1.0 - positive)
+    total = jnp.sum(counts)
+    return of_query / total, jnp.where(database > 0, where_positive, where_negative) / total
+
+
+def _flip_best(codes: Array, gains: Array, most: Array) -> tuple[Array, Array]:
+    """Codes with the best bit of some cells flipped, as many as win most, and how many these are."""
+    won = jnp.max(gains, axis=1)
+    rank = jnp.argsort(jnp.argsort(-won))
+    chosen = (won > _LEAST_GAIN) & (rank < most)
+    best = jax.nn.one_hot(jnp.argmax(gains, axis=1), codes.shape[1])
+    return codes * (1.0 - 2.0 * chosen[:, None] * best), jnp.sum(chosen)
+
+
+def _over_lengths(lengths: tuple[int, ...], num_bits: int, of: Callable[[int], Any]) -> Any:
+    """Mean over lengths; what has fewer bits is filled up with zeros."""
+    fill = lambda x: jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, num_bits - x.shape[-1])]) if x.ndim else x
+    each = [jax.tree.map(fill, of(length)) for length in lengths]
+    return jax.tree.map(lambda *values: sum(values) / len(lengths), *each)
+
+
+def cells_phase(
+    codes_of: Callable[[Mapping[str, Any], Array, str], Array], num_cells: int, two: bool, lengths: tuple[int, ...]
+) -> Phase:
+    """Hands on "params" with "cells": "roots" float32 ``[M, C]``, "query" and perhaps "database" ``[M, K]``.
+
+    Without them where the codes of cells have no higher J for rows than the network's, and for multi-label rows.
+
+    Args:
+      codes_of: (params, posterior ``[B, C]``, role) -> the network's codes float32 ``[B, K]`` of {-1, 1}.
+      num_cells: M, at most; a third of the rows is another bound.
+      two: whether the database has codes of its own.
+      lengths: at which the first bits are to be good codes, K last.
+    """
+    num_bits, roles = lengths[-1], ("query", "database") if two else ("query",)
+
+    def objective(codes: Mapping[str, Array], counts: Array, posterior: Array) -> Array:
+        query, database = codes["query"], codes.get("database", codes["query"])
+        of = lambda length: expected_precision(query[:, :length], database[:, :length], counts, posterior)
+        return _over_lengths(lengths, num_bits, of)
+
+    judge = jax.jit(objective)
+
+    def init(key: Array, begin: Start) -> State:
+        params, posterior = begin.before["params"], np.asarray(begin.before["posterior"])
+        if begin.labels.ndim == 2:
+            return State(jnp.zeros((), jnp.int32), {}, extra={"network": params})
+        products = (num_bits + 1) ** 2 * (posterior.shape[1] + 1)
+        most = min(num_cells, -(-len(posterior) // _ROWS_PER_CELL), int(np.sqrt(_MOST_PRODUCTS / products)))
+        means, counts = make_cells(posterior, max(most, 1))
+        codes = {role: codes_of(params, means, role) for role in roles}
+        share = jnp.float32(_FIRST_SHARE)
+        search = {"codes": codes, "value": judge(codes, counts, means), "share": share, "ended": jnp.bool_(False)}
+        judged = posterior[:: -(-len(posterior) // _JUDGED_ROWS)]
+        extra = {"network": params, "means": means, "counts": counts, "judged": judged}
+        return State(jnp.zeros((), jnp.int32), search, extra=extra)
+
+    def improve(search: dict[str, Any], counts: Array, posterior: Array) -> dict[str, Any]:
+        query, database = search["codes"]["query"], search["codes"].get("database", search["codes"]["query"])
+        gains = lambda length: flip_gains(query[:, :length], database[:, :length], counts, posterior, two)
+        of_query, of_database = _over_lengths(lengths, num_bits, gains)
+        # Of all roles together: a flip of a single bit wins what it should, many may disturb each other.
+        of_all = jnp.concatenate([of_query, of_database]) if two else of_query + of_database
+        all_codes = jnp.concatenate([search["codes"][role] for role in roles])
+
+        def attempt(tried: dict[str, Any]) -> dict[str, Any]:
+            most = jnp.maximum(tried["share"] * len(all_codes), 1.0)
+            flipped, num_flips = _flip_best(all_codes, of_all, most)
+            new = dict(zip(roles, jnp.split(flipped, len(roles)), strict=True))
+            value = objective(new, counts, posterior)
+            better = value > search["value"]
+            last = (most <= 1.0) | (num_flips == 0)
+            share = jnp.where(better, jnp.minimum(tried["share"] * _MORE, _MOST_SHARE), tried["share"] * _FEWER)
+            keep = lambda a, b: jnp.where(better, a, b)
+            found = jax.tree.map(keep, (new, value), (search["codes"], search["value"]))
+            return dict(zip(("codes", "value"), found)) | {"share": share, "better": better, "ended": ~better & last}
+
+        tried = search | {"better": jnp.bool_(False)}
+        found = jax.lax.while_loop(lambda tried: ~tried["better"] & ~tried["ended"], attempt, tried)
+        return {name: found[name] for name in search}
+
+    def step(state: State, batch: Batch, key: Array, *, num_steps: int, axis_name: str | None = None):
+        if not state.params:
+            return state, {"loss": jnp.zeros(())}
+        counts, means = state.extra["counts"], state.extra["means"]
+        unchanged = lambda search: search
+        search = jax.lax.cond(
+            state.params["ended"], unchanged, lambda search: improve(search, counts, means), state.params
+        )
+        return state.replace(params=search), {"loss": -search["value"]}
+
+    def finish(state: State) -> dict[str, Any]:
+        network = state.extra["network"]
+        if not state.params:
+            return {"params": network}
+        judged = state.extra["judged"]
+        cells = {"roots": jnp.sqrt(state.extra["means"])} | state.params["codes"]
+        of = lambda coded: judge({role: coded(role) for role in roles}, jnp.ones(len(judged)), judged)
+        better = of(lambda role: cell_codes(cells, judged, role)) > of(lambda role: codes_of(network, judged, role))
+        return {"params": network | ({"cells": cells} if better else {})}
+
+    return Phase("cells", _NUM_ROUNDS, 0, init, step, finish=finish, needs_inputs=False)
+
+
+def cell_codes(cells: Mapping[str, Array], posterior: Array, role: str) -> Array:
+    """Codes float32 ``[B, K]`` of {-1, 1} of the nearest cells of posteriors ``[B, C]``."""
+    nearest = jnp.argmax(jnp.sqrt(posterior) @ cells["roots"].T, axis=1)
+    return cells.get(role, cells["query"])[nearest]
