@@ -14,6 +14,7 @@ gets the code of the nearest cell. (That a quantiser's cells get codes whose Ham
 polysemous codes: Douze, Jegou and Perronnin, ECCV 2016; that these are chosen for average precision is ours.)
 """
 
+import functools
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -164,11 +165,66 @@ def _flip_best(codes: Array, gains: Array, most: Array) -> tuple[Array, Array]:
     return codes * (1.0 - 2.0 * chosen[:, None] * best), jnp.sum(chosen)
 
 
-def _over_lengths(lengths: tuple[int, ...], num_bits: int, of: Callable[[int], Any]) -> Any:
-    """Mean over lengths; what has fewer bits is filled up with zeros."""
-    fill = lambda x: jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, num_bits - x.shape[-1])]) if x.ndim else x
+def _over_lengths(lengths: tuple[int, ...], of: Callable[[int], Any]) -> Any:
+    """Mean over lengths; what has fewer bits than the last is filled up with zeros."""
+    fill = lambda x: jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, lengths[-1] - x.shape[-1])]) if x.ndim else x
     each = [jax.tree.map(fill, of(length)) for length in lengths]
     return jax.tree.map(lambda *values: sum(values) / len(lengths), *each)
+
+
+def _roles(two: bool) -> tuple[str, ...]:
+    return ("query", "database") if two else ("query",)
+
+
+def _database(codes: Mapping[str, Array]) -> Array:
+    """Codes of the database, whose own or the queries'."""
+    return codes.get("database", codes["query"])
+
+
+def objective(codes: Mapping[str, Array], counts: Array, posterior: Array, lengths: tuple[int, ...]) -> Array:
+    """Mean of J over lengths; codes ``[M, K]`` of "query", and perhaps of "database"."""
+    query, database = codes["query"], _database(codes)
+    return _over_lengths(
+        lengths, lambda length: expected_precision(query[:, :length], database[:, :length], counts, posterior)
+    )
+
+
+def improve(search: dict[str, Any], counts: Array, posterior: Array, lengths: tuple[int, ...]) -> dict[str, Any]:
+    """One round.
+
+    Args:
+      search: "codes" of each role, "value" (J), "share" of the cells to flip first, "ended".
+      counts: n float32 ``[M]``.
+      posterior: p float32 ``[M, C]``.
+      lengths: of codes, K last.
+
+    Returns:
+      The same after a round.
+    """
+    two = "database" in search["codes"]
+    roles = _roles(two)
+    query, database = search["codes"]["query"], _database(search["codes"])
+    gains = lambda length: flip_gains(query[:, :length], database[:, :length], counts, posterior, two)
+    of_query, of_database = _over_lengths(lengths, gains)
+    # Of all roles together: a flip of a single bit wins what it should, many may disturb each other.
+    of_all = jnp.concatenate([of_query, of_database]) if two else of_query + of_database
+    all_codes = jnp.concatenate([search["codes"][role] for role in roles])
+
+    def attempt(tried: dict[str, Any]) -> dict[str, Any]:
+        most = jnp.maximum(tried["share"] * len(all_codes), 1.0)
+        flipped, num_flips = _flip_best(all_codes, of_all, most)
+        new = dict(zip(roles, jnp.split(flipped, len(roles)), strict=True))
+        value = objective(new, counts, posterior, lengths)
+        better = value > search["value"]
+        last = (most <= 1.0) | (num_flips == 0)
+        share = jnp.where(better, jnp.minimum(tried["share"] * _MORE, _MOST_SHARE), tried["share"] * _FEWER)
+        keep = lambda a, b: jnp.where(better, a, b)
+        found = jax.tree.map(keep, (new, value), (search["codes"], search["value"]))
+        return dict(zip(("codes", "value"), found)) | {"share": share, "better": better, "ended": ~better & last}
+
+    tried = search | {"better": jnp.bool_(False)}
+    found = jax.lax.while_loop(lambda tried: ~tried["better"] & ~tried["ended"], attempt, tried)
+    return {name: found[name] for name in search}
 
 
 def cells_phase(
@@ -184,14 +240,8 @@ def cells_phase(
       two: whether the database has codes of its own.
       lengths: at which the first bits are to be good codes, K last.
     """
-    num_bits, roles = lengths[-1], ("query", "database") if two else ("query",)
-
-    def objective(codes: Mapping[str, Array], counts: Array, posterior: Array) -> Array:
-        query, database = codes["query"], codes.get("database", codes["query"])
-        of = lambda length: expected_precision(query[:, :length], database[:, :length], counts, posterior)
-        return _over_lengths(lengths, num_bits, of)
-
-    judge = jax.jit(objective)
+    num_bits, roles = lengths[-1], _roles(two)
+    judge = jax.jit(functools.partial(objective, lengths=lengths))
 
     def init(key: Array, begin: Start) -> State:
         params, posterior = begin.before["params"], np.asarray(begin.before["posterior"])
@@ -207,38 +257,12 @@ def cells_phase(
         extra = {"network": params, "means": means, "counts": counts, "judged": judged}
         return State(jnp.zeros((), jnp.int32), search, extra=extra)
 
-    def improve(search: dict[str, Any], counts: Array, posterior: Array) -> dict[str, Any]:
-        query, database = search["codes"]["query"], search["codes"].get("database", search["codes"]["query"])
-        gains = lambda length: flip_gains(query[:, :length], database[:, :length], counts, posterior, two)
-        of_query, of_database = _over_lengths(lengths, num_bits, gains)
-        # Of all roles together: a flip of a single bit wins what it should, many may disturb each other.
-        of_all = jnp.concatenate([of_query, of_database]) if two else of_query + of_database
-        all_codes = jnp.concatenate([search["codes"][role] for role in roles])
-
-        def attempt(tried: dict[str, Any]) -> dict[str, Any]:
-            most = jnp.maximum(tried["share"] * len(all_codes), 1.0)
-            flipped, num_flips = _flip_best(all_codes, of_all, most)
-            new = dict(zip(roles, jnp.split(flipped, len(roles)), strict=True))
-            value = objective(new, counts, posterior)
-            better = value > search["value"]
-            last = (most <= 1.0) | (num_flips == 0)
-            share = jnp.where(better, jnp.minimum(tried["share"] * _MORE, _MOST_SHARE), tried["share"] * _FEWER)
-            keep = lambda a, b: jnp.where(better, a, b)
-            found = jax.tree.map(keep, (new, value), (search["codes"], search["value"]))
-            return dict(zip(("codes", "value"), found)) | {"share": share, "better": better, "ended": ~better & last}
-
-        tried = search | {"better": jnp.bool_(False)}
-        found = jax.lax.while_loop(lambda tried: ~tried["better"] & ~tried["ended"], attempt, tried)
-        return {name: found[name] for name in search}
-
     def step(state: State, batch: Batch, key: Array, *, num_steps: int, axis_name: str | None = None):
         if not state.params:
             return state, {"loss": jnp.zeros(())}
         counts, means = state.extra["counts"], state.extra["means"]
-        unchanged = lambda search: search
-        search = jax.lax.cond(
-            state.params["ended"], unchanged, lambda search: improve(search, counts, means), state.params
-        )
+        go_on = lambda search: improve(search, counts, means, lengths)
+        search = jax.lax.cond(state.params["ended"], lambda search: search, go_on, state.params)
         return state.replace(params=search), {"loss": -search["value"]}
 
     def finish(state: State) -> dict[str, Any]:

@@ -149,10 +149,11 @@ def test_models_code_by_cells(name):
     assert method.phases[-1].name == "cells"
     rng = np.random.default_rng(0)
     roots = jnp.sqrt(jnp.float32(rng.dirichlet(np.ones(4), 9)))
-    codes = {role: jnp.float32(rng.choice([-1.0, 1.0], (9, 16))) for role in ("query", "database")[: 1 + (name == "erh_two")]}
+    codes = {
+        role: jnp.float32(rng.choice([-1.0, 1.0], (9, 16))) for role in ("query", "database")[: 1 + (name == "erh_two")]
+    }
     params["cells"] = {"roots": roots} | codes
     given = erh.class_posterior(params, x, erh._class_logits(make_encoder("mlp", 16, hidden=(32,)), 4))
     for role in codes:
         expected = cells.cell_codes(params["cells"], given, role)
         np.testing.assert_array_equal(method.logits_for(role)(params, x), expected)
-
