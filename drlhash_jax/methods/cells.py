@@ -9,9 +9,9 @@ in cell j and p_j their mean, the expected average precision that `soft_ranking`
 
 is known in closed form after any one bit of any one cell is flipped: as a query, its distances all change by one; for
 each other query, one cell moves to the next distance, which changes two terms of a sum. A round computes what all M K
-flips would win and makes as many of the best, one a cell, as raise J together. Codes that no flip improves stay. A row
-gets the code of the nearest cell. (That a quantiser's cells get codes whose Hamming distances tell how alike they are is
-polysemous codes: Douze, Jegou and Perronnin, ECCV 2016; that these are chosen for average precision is ours.)
+flips would win and makes as many of the best, one a cell, as raise J together, until no flip wins. A row gets the code
+of the nearest cell. (Cells of a quantiser with codes whose Hamming distances tell how alike they are: "Polysemous
+codes", Douze, Jegou and Perronnin, ECCV 2016; that these are chosen for average precision is ours.)
 """
 
 import functools
@@ -67,10 +67,10 @@ def make_cells(posterior: np.ndarray, num_cells: int) -> tuple[np.ndarray, np.nd
     return np.float32(sums / counts[:, None]), np.float32(counts)
 
 
-def expected_precision(query: Array, database: Array, counts: Array, posterior: Array) -> Array:
+def expected_precision(codes: Array, counts: Array, posterior: Array) -> Array:
     """J, a scalar, of codes float32 ``[M, K]`` of {-1, 1} for cells of n ``[M]`` rows with posteriors p ``[M, C]``."""
     weights = counts[None] - jnp.eye(len(counts))
-    found = soft_average_precision(query, database, weights, lambda inside: inside @ posterior)
+    found = soft_average_precision(codes, codes, weights, lambda inside: inside @ posterior)
     return jnp.sum(counts * jnp.sum(posterior * found, axis=1)) / jnp.sum(counts)
 
 
@@ -84,34 +84,29 @@ def _sooner(x: Array) -> Array:
     return jnp.concatenate([x[1:], jnp.zeros_like(x[:1])])
 
 
-def flip_gains(query: Array, database: Array, counts: Array, posterior: Array, two: bool) -> tuple[Array, Array]:
+def flip_gains(codes: Array, counts: Array, posterior: Array) -> Array:
     """What J wins where one bit of one cell is flipped.
 
     Args:
-      query: float32 ``[M, K]`` of {-1, 1}.
-      database: float32 ``[M, K]`` of {-1, 1}; the same where one function codes both.
+      codes: h float32 ``[M, K]`` of {-1, 1}.
       counts: n float32 ``[M]``.
       posterior: p float32 ``[M, C]``.
-      two: whether queries and database have codes of their own. If not, the two gains of a bit add up to that of the
-        code that both share.
 
     Returns:
-      Gains float32 ``[M, K]`` of the queries' bits, and of the database's.
+      Gains float32 ``[M, K]``.
     """
-    num_cells, num_bits = query.shape
+    num_cells, num_bits = codes.shape
     places = jnp.arange(num_bits + 1, dtype=jnp.float32)
     # (1, p_j) times (1, h_j): sums over rows of a distance, and of those sums by the sign of each bit.
     known = jnp.concatenate([jnp.ones_like(posterior[:, :1]), posterior], axis=1)
-    signs = jnp.concatenate([jnp.ones_like(database[:, :1]), database], axis=1)
+    signs = jnp.concatenate([jnp.ones_like(codes[:, :1]), codes], axis=1)
     summed = (known[:, :, None] * signs[:, None, :]).reshape(num_cells, -1)
 
     def gains_of(i: Array) -> tuple[Array, Array, Array]:
-        own = jnp.arange(num_cells) == i
-        # Other rows of the own cell stay at distance 0 where query and database share a code.
-        moving = jnp.where(own, counts - 1.0 if two else 0.0, counts)
-        staying = jnp.zeros((num_bits + 1, known.shape[1]))
-        staying = staying if two else staying.at[0].set((counts[i] - 1.0) * known[i])
-        distance = 0.5 * (num_bits - database @ query[i])
+        # Other rows of the own cell stay at distance 0.
+        moving = jnp.where(jnp.arange(num_cells) == i, 0.0, counts)
+        staying = jnp.zeros((num_bits + 1, known.shape[1])).at[0].set((counts[i] - 1.0) * known[i])
+        distance = 0.5 * (num_bits - codes @ codes[i])
         inside = (distance[None] == places[:, None]) * moving[None]
         sums = (inside @ summed).reshape(num_bits + 1, known.shape[1], num_bits + 1)
         now = sums[:, :, 0] + staying
@@ -123,9 +118,9 @@ def flip_gains(query: Array, database: Array, counts: Array, posterior: Array, t
             middle = before + 0.5 * held + 0.5
             return jnp.sum(held[:, 1:] * middle[:, 1:] * chances / middle[:, :1])
 
-        agreeing = 0.5 * (sums[:, :, :1] + query[i][None, None] * sums[:, :, 1:])
+        agreeing = 0.5 * (sums[:, :, :1] + codes[i][None, None] * sums[:, :, 1:])
         flipped = _later(agreeing) + _sooner(sums[:, :, :1] - agreeing) + staying[:, :, None]
-        of_query = counts[i] * (jax.vmap(value, in_axes=2)(flipped) - value(now))
+        as_query = counts[i] * (jax.vmap(value, in_axes=2)(flipped) - value(now))
 
         # Cell j goes from one distance to the next: with x = w_j p_j, r + s x stands in for r at the nearer of both,
         # and r - s x behind s x more at the farther.
@@ -145,15 +140,14 @@ def flip_gains(query: Array, database: Array, counts: Array, posterior: Array, t
             second = (top[far] - s * far_slope[row, far] - curve) / (bottom[far] + width)
             return counts[i] * (first + second - top[near] / bottom[near] - top[far] / bottom[far])
 
-        return of_query, moved(at, -1.0), moved(at - 1, 1.0)
+        return as_query, moved(at, -1.0), moved(at - 1, 1.0)
 
-    of_query, away, closer = jax.lax.map(gains_of, jnp.arange(num_cells), batch_size=_BLOCK)
-    positive = 0.5 * (1.0 + query)
+    as_query, away, closer = jax.lax.map(gains_of, jnp.arange(num_cells), batch_size=_BLOCK)
+    positive = 0.5 * (1.0 + codes)
     # A bit that agrees with the query's moves its cell away when it is flipped.
     where_positive = away.T @ positive + closer.T @ (1.0 - positive)
     where_negative = closer.T @ positive + away.T @ (1.0 - positive)
-    total = jnp.sum(counts)
-    return of_query / total, jnp.where(database > 0, where_positive, where_negative) / total
+    return (as_query + jnp.where(codes > 0, where_positive, where_negative)) / jnp.sum(counts)
 
 
 def _flip_best(codes: Array, gains: Array, most: Array) -> tuple[Array, Array]:
@@ -165,35 +159,16 @@ def _flip_best(codes: Array, gains: Array, most: Array) -> tuple[Array, Array]:
     return codes * (1.0 - 2.0 * chosen[:, None] * best), jnp.sum(chosen)
 
 
-def _over_lengths(lengths: tuple[int, ...], of: Callable[[int], Any]) -> Any:
-    """Mean over lengths; what has fewer bits than the last is filled up with zeros."""
-    fill = lambda x: jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, lengths[-1] - x.shape[-1])]) if x.ndim else x
-    each = [jax.tree.map(fill, of(length)) for length in lengths]
-    return jax.tree.map(lambda *values: sum(values) / len(lengths), *each)
+def objective(codes: Array, counts: Array, posterior: Array, lengths: tuple[int, ...]) -> Array:
+    """Mean of J over the first bits of codes float32 ``[M, K]``, of each length."""
+    return sum(expected_precision(codes[:, :length], counts, posterior) for length in lengths) / len(lengths)
 
 
-def _roles(two: bool) -> tuple[str, ...]:
-    return ("query", "database") if two else ("query",)
-
-
-def _database(codes: Mapping[str, Array]) -> Array:
-    """Codes of the database, whose own or the queries'."""
-    return codes.get("database", codes["query"])
-
-
-def objective(codes: Mapping[str, Array], counts: Array, posterior: Array, lengths: tuple[int, ...]) -> Array:
-    """Mean of J over lengths; codes ``[M, K]`` of "query", and perhaps of "database"."""
-    query, database = codes["query"], _database(codes)
-    return _over_lengths(
-        lengths, lambda length: expected_precision(query[:, :length], database[:, :length], counts, posterior)
-    )
-
-
-def improve(search: dict[str, Any], counts: Array, posterior: Array, lengths: tuple[int, ...]) -> dict[str, Any]:
+def improve(search: dict[str, Array], counts: Array, posterior: Array, lengths: tuple[int, ...]) -> dict[str, Array]:
     """One round.
 
     Args:
-      search: "codes" of each role, "value" (J), "share" of the cells to flip first, "ended".
+      search: "codes" float32 ``[M, K]``, "value" (J), "share" of the cells to flip first, "ended".
       counts: n float32 ``[M]``.
       posterior: p float32 ``[M, C]``.
       lengths: of codes, K last.
@@ -201,26 +176,24 @@ def improve(search: dict[str, Any], counts: Array, posterior: Array, lengths: tu
     Returns:
       The same after a round.
     """
-    two = "database" in search["codes"]
-    roles = _roles(two)
-    query, database = search["codes"]["query"], _database(search["codes"])
-    gains = lambda length: flip_gains(query[:, :length], database[:, :length], counts, posterior, two)
-    of_query, of_database = _over_lengths(lengths, gains)
-    # Of all roles together: a flip of a single bit wins what it should, many may disturb each other.
-    of_all = jnp.concatenate([of_query, of_database]) if two else of_query + of_database
-    all_codes = jnp.concatenate([search["codes"][role] for role in roles])
+    codes = search["codes"]
+    each = [flip_gains(codes[:, :length], counts, posterior) for length in lengths]
+    gains = sum(jnp.pad(won, [(0, 0), (0, lengths[-1] - won.shape[1])]) for won in each) / len(lengths)
 
-    def attempt(tried: dict[str, Any]) -> dict[str, Any]:
-        most = jnp.maximum(tried["share"] * len(all_codes), 1.0)
-        flipped, num_flips = _flip_best(all_codes, of_all, most)
-        new = dict(zip(roles, jnp.split(flipped, len(roles)), strict=True))
+    def attempt(tried: dict[str, Array]) -> dict[str, Array]:
+        most = jnp.maximum(tried["share"] * len(codes), 1.0)
+        new, num_flips = _flip_best(codes, gains, most)
         value = objective(new, counts, posterior, lengths)
         better = value > search["value"]
-        last = (most <= 1.0) | (num_flips == 0)
         share = jnp.where(better, jnp.minimum(tried["share"] * _MORE, _MOST_SHARE), tried["share"] * _FEWER)
-        keep = lambda a, b: jnp.where(better, a, b)
-        found = jax.tree.map(keep, (new, value), (search["codes"], search["value"]))
-        return dict(zip(("codes", "value"), found)) | {"share": share, "better": better, "ended": ~better & last}
+        return {
+            "codes": jnp.where(better, new, codes),
+            "value": jnp.where(better, value, search["value"]),
+            "share": share,
+            "better": better,
+            # A single flip wins what it should: where it does not, what it wins is rounding.
+            "ended": ~better & ((most <= 1.0) | (num_flips == 0)),
+        }
 
     tried = search | {"better": jnp.bool_(False)}
     found = jax.lax.while_loop(lambda tried: ~tried["better"] & ~tried["ended"], attempt, tried)
@@ -228,31 +201,29 @@ def improve(search: dict[str, Any], counts: Array, posterior: Array, lengths: tu
 
 
 def cells_phase(
-    codes_of: Callable[[Mapping[str, Any], Array, str], Array], num_cells: int, two: bool, lengths: tuple[int, ...]
+    codes_of: Callable[[Mapping[str, Any], Array], Array], num_cells: int, lengths: tuple[int, ...]
 ) -> Phase:
-    """Hands on "params" with "cells": "roots" float32 ``[M, C]``, "query" and perhaps "database" ``[M, K]``.
+    """Hands on "params" with "cells": "roots" float32 ``[M, C]`` and "codes" float32 ``[M, K]`` of {-1, 1}.
 
     Without them where the codes of cells have no higher J for rows than the network's, and for multi-label rows.
 
     Args:
-      codes_of: (params, posterior ``[B, C]``, role) -> the network's codes float32 ``[B, K]`` of {-1, 1}.
+      codes_of: (params, posterior ``[B, C]``) -> the network's codes float32 ``[B, K]`` of {-1, 1}.
       num_cells: M, at most; a third of the rows is another bound.
-      two: whether the database has codes of its own.
       lengths: at which the first bits are to be good codes, K last.
     """
-    num_bits, roles = lengths[-1], _roles(two)
     judge = jax.jit(functools.partial(objective, lengths=lengths))
 
     def init(key: Array, begin: Start) -> State:
         params, posterior = begin.before["params"], np.asarray(begin.before["posterior"])
         if begin.labels.ndim == 2:
             return State(jnp.zeros((), jnp.int32), {}, extra={"network": params})
-        products = (num_bits + 1) ** 2 * (posterior.shape[1] + 1)
+        products = (lengths[-1] + 1) ** 2 * (posterior.shape[1] + 1)
         most = min(num_cells, -(-len(posterior) // _ROWS_PER_CELL), int(np.sqrt(_MOST_PRODUCTS / products)))
         means, counts = make_cells(posterior, max(most, 1))
-        codes = {role: codes_of(params, means, role) for role in roles}
-        share = jnp.float32(_FIRST_SHARE)
-        search = {"codes": codes, "value": judge(codes, counts, means), "share": share, "ended": jnp.bool_(False)}
+        codes = codes_of(params, means)
+        search = {"codes": codes, "value": judge(codes, counts, means)}
+        search |= {"share": jnp.float32(_FIRST_SHARE), "ended": jnp.bool_(False)}
         judged = posterior[:: -(-len(posterior) // _JUDGED_ROWS)]
         extra = {"network": params, "means": means, "counts": counts, "judged": judged}
         return State(jnp.zeros((), jnp.int32), search, extra=extra)
@@ -260,8 +231,8 @@ def cells_phase(
     def step(state: State, batch: Batch, key: Array, *, num_steps: int, axis_name: str | None = None):
         if not state.params:
             return state, {"loss": jnp.zeros(())}
-        counts, means = state.extra["counts"], state.extra["means"]
-        go_on = lambda search: improve(search, counts, means, lengths)
+        # Every device computes the same.
+        go_on = lambda search: improve(search, state.extra["counts"], state.extra["means"], lengths)
         search = jax.lax.cond(state.params["ended"], lambda search: search, go_on, state.params)
         return state.replace(params=search), {"loss": -search["value"]}
 
@@ -270,15 +241,14 @@ def cells_phase(
         if not state.params:
             return {"params": network}
         judged = state.extra["judged"]
-        cells = {"roots": jnp.sqrt(state.extra["means"])} | state.params["codes"]
-        of = lambda coded: judge({role: coded(role) for role in roles}, jnp.ones(len(judged)), judged)
-        better = of(lambda role: cell_codes(cells, judged, role)) > of(lambda role: codes_of(network, judged, role))
+        cells = {"roots": jnp.sqrt(state.extra["means"]), "codes": state.params["codes"]}
+        value = lambda codes: judge(codes, jnp.ones(len(judged)), judged)
+        better = value(cell_codes(cells, judged)) > value(codes_of(network, judged))
         return {"params": network | ({"cells": cells} if better else {})}
 
     return Phase("cells", _NUM_ROUNDS, 0, init, step, finish=finish, needs_inputs=False)
 
 
-def cell_codes(cells: Mapping[str, Array], posterior: Array, role: str) -> Array:
+def cell_codes(cells: Mapping[str, Array], posterior: Array) -> Array:
     """Codes float32 ``[B, K]`` of {-1, 1} of the nearest cells of posteriors ``[B, C]``."""
-    nearest = jnp.argmax(jnp.sqrt(posterior) @ cells["roots"].T, axis=1)
-    return cells.get(role, cells["query"])[nearest]
+    return cells["codes"][jnp.argmax(jnp.sqrt(posterior) @ cells["roots"].T, axis=1)]

@@ -93,7 +93,6 @@ def test_search(hasher):
 def test_queries_have_their_own_function(tmp_path):
     _, params = save_model(tmp_path / "two", "erh_two")
     params["layers"]["database"] = jax.tree.map(lambda x: -x, params["layers"]["query"])
-    params.pop("cells", None)
     save_model(tmp_path / "new", "erh_two", params=params)
     rows = draw_inputs(FEATURES, 20)
     hasher, model = dj.Hasher.load(tmp_path / "new"), dj.load(tmp_path / "new")

@@ -73,7 +73,6 @@ def test_inputs_of_another_kind(inputs, words, tmp_path):
 def test_two_functions_need_a_role(tmp_path):
     made, params = save_model(tmp_path, "erh_two")
     params["layers"]["database"] = jax.tree.map(lambda x: -x, params["layers"]["query"])
-    params.pop("cells", None)
     save_model(tmp_path, "erh_two", params=params)
     model, inputs = load_model(tmp_path), draw_inputs(FEATURES, 9)
     for role, logits in (("query", made.logits), ("database", made.database_logits)):

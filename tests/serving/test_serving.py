@@ -26,7 +26,6 @@ def models(tmp_path_factory):
     save_model(folder / "photos", spec=PHOTOS, image_files=ImageSpec(12)._asdict())
     _, params = save_model(folder / "two", "erh_two")
     params["layers"]["database"] = jax.tree.map(lambda x: -x, params["layers"]["query"])
-    params.pop("cells", None)
     save_model(folder / "two", "erh_two", params=params)
     return folder
 
