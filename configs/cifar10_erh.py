@@ -2,7 +2,8 @@
 
 python -m drlhash_jax.main --config=configs/cifar10_erh.py --workdir=runs/erh
 
-Seed 0: mAP .608, .645, .658 and .667 with the first 8, 16, 24 and 32 bits, .677 with all 48; four minutes on 2 cores.
+Seed 0: mAP .608, .645, .658 and .667 with the first 8, 16, 24 and 32 bits, .677 with all 48;
+over three minutes on 2 cores.
 One function codes queries and the database; --config.method=erh_two gives each its own.
 """
 

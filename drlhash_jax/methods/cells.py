@@ -28,7 +28,7 @@ from drlhash_jax.methods.soft_ranking import soft_average_precision
 from drlhash_jax.training import Batch, Phase, Start, State
 from drlhash_jax.types import Array
 
-# Rows of a cell, at least, and on average.
+# Rows of a cell, on average, at least.
 _ROWS_PER_CELL = 3
 # Rounds: where no flip wins any more, they do nothing.
 _NUM_ROUNDS = 60
@@ -74,6 +74,11 @@ def expected_precision(codes: Array, counts: Array, posterior: Array) -> Array:
     return jnp.sum(counts * jnp.sum(posterior * found, axis=1)) / jnp.sum(counts)
 
 
+def _before(held: Array) -> Array:
+    """What smaller distances hold."""
+    return jnp.cumsum(held, axis=0) - held
+
+
 def _later(x: Array) -> Array:
     """What was at distance b, at b + 1."""
     return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
@@ -114,8 +119,7 @@ def flip_gains(codes: Array, counts: Array, posterior: Array) -> Array:
 
         def value(held: Array) -> Array:
             """sum_c p_ic AP_ic of what each distance holds, ``[K + 1, 1 + C]``."""
-            before = jnp.cumsum(held, axis=0) - held
-            middle = before + 0.5 * held + 0.5
+            middle = _before(held) + 0.5 * held + 0.5
             return jnp.sum(held[:, 1:] * middle[:, 1:] * chances / middle[:, :1])
 
         agreeing = 0.5 * (sums[:, :, :1] + codes[i][None, None] * sums[:, :, 1:])
@@ -124,9 +128,9 @@ def flip_gains(codes: Array, counts: Array, posterior: Array) -> Array:
 
         # Cell j goes from one distance to the next: with x = w_j p_j, r + s x stands in for r at the nearer of both,
         # and r - s x behind s x more at the farther.
-        r, before = now[:, 1:], jnp.cumsum(now, axis=0) - now
-        top = jnp.sum(chances * r * (before[:, 1:] + 0.5 * r + 0.5), axis=1)
-        bottom = before[:, 0] + 0.5 * now[:, 0] + 0.5
+        r, before = now[:, 1:], _before(now)
+        middle = before + 0.5 * now + 0.5
+        top, bottom = jnp.sum(chances * r * middle[:, 1:], axis=1), middle[:, 0]
         x = moving[:, None] * posterior
         near_slope, far_slope = (x @ (chances * (before[:, 1:] + part)).T for part in (r + 0.5, 0.5))
         curve = 0.5 * jnp.sum(x**2 * chances, axis=1)
