@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from drlhash_jax import parallel
-from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
+from drlhash_jax.methods.base import Ingredients, Method, encoder_logits, signs
 from drlhash_jax.methods.pairs import share_label, write_rows
 from drlhash_jax.methods.rounds import RoundSettings, ends_round, round_key
 from drlhash_jax.settings import Settings, setting
@@ -121,7 +121,7 @@ def update_codes(codes: Array, outputs: Array, sampled: Array, kept: Asymmetric,
     def sweep(bit: Array, codes: Array) -> Array:
         others = gram[:, bit].at[bit].set(0.0)
         column = wanted[:, bit] - codes @ others
-        best = jnp.where(column >= 0, 1.0, -1.0)
+        best = signs(column)
         return codes.at[:, bit].set(jnp.where(kept.frozen, codes[:, bit], best))
 
     return jax.lax.fori_loop(0, num_bits, sweep, codes)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from drlhash_jax.settings import Settings
 from drlhash_jax.training import Phase, Start, TrainingSettings
@@ -34,6 +35,11 @@ class Method(NamedTuple):
     def logits_for(self, role: str) -> Callable[[Any, Array], Array]:
         """The function of a role: "query", or "database"."""
         return self.database_logits if role == "database" and self.database_logits else self.logits
+
+
+def signs(logits: Array) -> Array:
+    """Bits of logits as float32 of {-1, 1}, of the same shape; 1 for a logit of 0."""
+    return jnp.where(logits >= 0, 1.0, -1.0)
 
 
 def encoder_logits(encoder: nn.Module) -> Callable[[Any, Array], Array]:

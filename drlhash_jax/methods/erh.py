@@ -57,7 +57,7 @@ import numpy as np
 import optax
 
 from drlhash_jax import parallel
-from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts, encoder_logits
+from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts, encoder_logits, signs
 from drlhash_jax.methods.cells import cell_codes, cells_phase
 from drlhash_jax.methods.classes import cross_entropy, for_classes, posterior_of_scores
 from drlhash_jax.methods.linear import flat, flat_rows
@@ -444,7 +444,7 @@ def _make(given: Ingredients, two: bool) -> Method:
     phases += [*of_folds, of_all_rows, _code_layer_phase(layers, settings)]
     prefixes = _prefixes(settings, num_learnt)
     if _in_cells(settings, two):
-        codes_of = lambda params, posterior: jnp.where(layers.logits(params, posterior, "query") >= 0, 1.0, -1.0)
+        codes_of = lambda params, posterior: signs(layers.logits(params, posterior, "query"))
         phases.append(cells_phase(codes_of, settings.cells, (*prefixes, num_learnt)))
     database_logits = logits_of("database") if two else None
     return Method(tuple(phases), logits_of("query"), database_logits=database_logits, prefixes=prefixes)

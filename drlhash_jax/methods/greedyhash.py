@@ -23,7 +23,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from drlhash_jax.methods.base import Ingredients, Method, encoder_logits
+from drlhash_jax.methods.base import Ingredients, Method, encoder_logits, signs
 from drlhash_jax.methods.classes import class_cross_entropy, for_classes
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.training import Batch, Phase, gradient_phase, weighted_mean
@@ -40,7 +40,7 @@ class GreedyHashSettings(Settings):
 @jax.custom_jvp
 def code_of(u: Array) -> Array:
     """Sign of logits, 1 for 0: float32 of the same shape; its derivative is taken to be 1."""
-    return jnp.where(u >= 0, 1.0, -1.0)
+    return signs(u)
 
 
 code_of.defjvp(lambda primals, tangents: (code_of(*primals), tangents[0]))

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
-from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts
+from drlhash_jax.methods.base import Ingredients, Method, TrainingFacts, signs
 from drlhash_jax.methods.linear import flat_blocks, logits, mean_of_rows
 from drlhash_jax.settings import Settings, setting
 from drlhash_jax.training import Batch, Phase, Start, State
@@ -103,7 +103,7 @@ def update_rotation(rotation: Array, projected: Array) -> tuple[Array, Array]:
       The next R, and the error before it: the mean over rows and bits of (B - V R)^2.
     """
     rotated = projected @ rotation
-    codes = jnp.where(rotated >= 0, 1.0, -1.0)
+    codes = signs(rotated)
     u, _, w = jnp.linalg.svd(projected.T @ codes)
     return u @ w, jnp.mean((codes - rotated) ** 2)
 

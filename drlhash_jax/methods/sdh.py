@@ -35,7 +35,7 @@ import numpy as np
 import scipy.linalg
 from flax import struct
 
-from drlhash_jax.methods.base import Ingredients, Method
+from drlhash_jax.methods.base import Ingredients, Method, signs
 from drlhash_jax.methods.linear import flat, flat_blocks, mean_of_rows
 from drlhash_jax.methods.pairs import squared_distances
 from drlhash_jax.settings import Settings, setting
@@ -146,10 +146,6 @@ def solve_ridge(gram: Array, weight: float, right: Array) -> Array:
     return vectors @ ((vectors.T @ right) / (jnp.maximum(values, 0.0) + weight)[:, None])
 
 
-def _signs(x: Array) -> Array:
-    return jnp.where(x >= 0, 1.0, -1.0)
-
-
 def update_bit(bit: Array, codes: Array, gram: Array, wanted: Array) -> Array:
     """The column of B that is best given the others: one step of DCC.
 
@@ -163,7 +159,7 @@ def update_bit(bit: Array, codes: Array, gram: Array, wanted: Array) -> Array:
       B with another column k.
     """
     others = gram[:, bit].at[bit].set(0.0)
-    return codes.at[:, bit].set(_signs(wanted[:, bit] - codes @ others))
+    return codes.at[:, bit].set(signs(wanted[:, bit] - codes @ others))
 
 
 def update_codes(codes: Array, w: Array, wanted: Array, num_sweeps: int) -> Array:
@@ -200,7 +196,7 @@ def update_all(codes: Array, labels: Array, regression: Regression, settings: SD
         residual = labels - codes @ w
     else:
         w = solve_ridge(labels.T @ labels, settings.label_weight, labels.T @ codes)
-        codes = _signs(labels @ w + settings.regression_weight * predicted)
+        codes = signs(labels @ w + settings.regression_weight * predicted)
         residual = codes - labels @ w
     unfitted = jnp.sum((codes - predicted) ** 2) + settings.ridge * jnp.sum((regression.whitening @ whitened) ** 2)
     objective = jnp.sum(residual**2) + settings.label_weight * jnp.sum(w**2) + settings.regression_weight * unfitted
